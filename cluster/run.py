@@ -1,0 +1,215 @@
+"""One sequence's life as the router sees it: one or two workers at a time, one stream of tokens.
+
+    PLACED --Tokens--> STREAMING --finish_reason--> DONE
+       ^                   |
+       '---- next attempt -+--all halves lost      FAILED: nobody can, or the client's fault
+
+An attempt has a `prefill` half, a `decode` half or both. Tokens carry their output position, so it
+does not matter from which half they come: what is known already is dropped, what comes early is
+kept until the gap closes. A lost half ends the attempt only if the other cannot go on alone. The
+next attempt starts from the prompt and the tokens that the client has already.
+"""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from legato.cluster.generation import GenerationEvent, GenerationRequest
+from legato.cluster.placement import Decision, Placement
+from legato.cluster.wire import Failed, HandedOver, StageTimes, Tokens
+from legato.cluster.worker_link import WorkerLink
+from legato.engine.errors import (
+    EngineError,
+    InvalidRequestError,
+    LegatoError,
+    OverloadedError,
+    WorkerLostError,
+)
+
+
+def error_of(failure: Failed) -> LegatoError:
+    """The error that a worker's failure message stands for."""
+    if failure.kind == "client":
+        error = InvalidRequestError(failure.message, failure.param)
+        error.code = failure.code
+        return error
+    if failure.kind == "capacity":
+        return OverloadedError(failure.message)
+    return WorkerLostError(failure.message)
+
+
+class RunHalf:
+    """A run's presence on one worker."""
+
+    def __init__(self, run: "Run", link: WorkerLink) -> None:
+        self.run = run
+        self.link = link
+        self.request = link.next_request()
+
+    def on_message(self, message: Tokens | HandedOver | Failed) -> None:
+        self.run.on_message(self, message)
+
+    def drop(self, cancel: bool) -> None:
+        self.link.drop(self.request, cancel)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The halves still at work; at most one of them ends up with the stream."""
+
+    prefill: RunHalf | None = None
+    decode: RunHalf | None = None
+    decode_streams: bool = False  # tokens came from it: it needs the other half no more
+    failures: list[Failed] = field(default_factory=list)
+
+    @property
+    def halves(self) -> list[RunHalf]:
+        return [half for half in (self.prefill, self.decode) if half is not None]
+
+    def remove(self, half: RunHalf) -> None:
+        if half is self.prefill:
+            self.prefill = None
+        elif half is self.decode:
+            self.decode = None
+
+
+class Run:
+    """The events of one sequence, whatever happens to the workers behind it."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self.request = request
+        self.output_token_ids: list[int] = []
+        self.times = StageTimes()
+        self.attempt = Attempt()
+        self.num_attempts = 0
+        self.predicted_ttft_s = 0.0
+        self.placed_at = 0.0  # time.monotonic() of the last placement
+        self.is_disaggregated = False
+        self._early: dict[int, Tokens] = {}
+        self._events: deque[GenerationEvent] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._is_first = True
+
+    async def next_event(self) -> GenerationEvent | None:
+        """The next event; None when the attempt has failed and no event is left."""
+        while not self._events:
+            if not self.attempt.halves:
+                return None
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        return self._events.popleft()
+
+    def placed(self, placement: Placement) -> None:
+        """Takes note of what the next attempt's placement promises."""
+        self.predicted_ttft_s = placement.predicted_ttft_s
+        self.placed_at = time.monotonic()
+        self.is_disaggregated = placement.decision is Decision.DISAGGREGATED
+
+    def begin(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.num_attempts += 1
+        self._early.clear()
+
+    def end(self, cancel: bool) -> None:
+        """Leaves all workers; with `cancel` they are told to stop."""
+        for half in self.attempt.halves:
+            half.drop(cancel)
+        self.attempt = Attempt()
+
+    def failure(self) -> LegatoError:
+        """The error to show when no further attempt is made."""
+        failures = self.attempt.failures
+        if not failures:
+            return EngineError("the request was lost")
+        decisive = next((one for one in failures if one.kind == "client"), failures[-1])
+        return error_of(decisive)
+
+    def on_message(self, half: RunHalf, message: Tokens | HandedOver | Failed) -> None:
+        if half not in self.attempt.halves:
+            return
+        if isinstance(message, Tokens):
+            self._on_tokens(half, message)
+        elif isinstance(message, HandedOver):
+            self._add_times(message.times)
+            self._leave(half)
+        else:
+            self._on_failed(half, message)
+
+    def _on_failed(self, half: RunHalf, failure: Failed) -> None:
+        attempt = self.attempt
+        attempt.failures.append(failure)
+        was_prefill = half is attempt.prefill
+        self._leave(half)
+        if was_prefill and attempt.decode is not None and not attempt.decode_streams:
+            # D waits for blocks that will never come.
+            attempt.decode.drop(cancel=True)
+            attempt.remove(attempt.decode)
+        self._notify()
+
+    def _leave(self, half: RunHalf) -> None:
+        half.drop(cancel=False)
+        self.attempt.remove(half)
+
+    def _on_tokens(self, half: RunHalf, message: Tokens) -> None:
+        if message.times is not None:
+            self._add_times(message.times)
+        if half is self.attempt.decode:
+            self.attempt.decode_streams = True
+        if message.finish_reason is not None:
+            self._leave(half)
+        self._early[message.position] = message
+        while self._early:
+            position = min(self._early)
+            if position > len(self.output_token_ids):
+                return
+            self._emit(self._early.pop(position))
+
+    def _emit(self, message: Tokens) -> None:
+        """Passes on what is new in a message that continues (or repeats) the output."""
+        num_known = len(self.output_token_ids) - message.position
+        token_ids = message.token_ids[num_known:]
+        if not token_ids:
+            return
+        self.output_token_ids += token_ids
+        is_last = message.finish_reason is not None
+        self._events.append(
+            GenerationEvent(
+                tuple(token_ids),
+                tuple(message.logprobs[num_known:]),
+                message.finish_reason,
+                message.stop_token_id,
+                self.times.num_cached_tokens if self._is_first else None,
+                self._timeline() if self._is_first or is_last else None,
+            )
+        )
+        self._is_first = False
+        if is_last:
+            self.end(cancel=True)
+        self._notify()
+
+    def _timeline(self) -> dict[str, float]:
+        times = self.times
+        stages = {"queue": times.queue_s, "prefill": times.prefill_s}
+        if times.transfer_bytes:
+            stages |= {
+                "reserve": times.reserve_s,
+                "transfer": times.transfer_s,
+                "transfer_bytes": float(times.transfer_bytes),
+            }
+        return stages
+
+    def _add_times(self, times: StageTimes) -> None:
+        known = self.times
+        self.times = StageTimes(
+            queue_s=known.queue_s or times.queue_s,
+            prefill_s=known.prefill_s or times.prefill_s,
+            reserve_s=known.reserve_s + times.reserve_s,
+            transfer_s=known.transfer_s + times.transfer_s,
+            transfer_bytes=known.transfer_bytes + times.transfer_bytes,
+            num_cached_tokens=max(known.num_cached_tokens, times.num_cached_tokens),
+        )
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)

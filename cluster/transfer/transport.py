@@ -1,0 +1,132 @@
+"""What every transport of KV blocks has in common, and how workers describe their pools.
+
+A pool is `[num_blocks, ...]`, one contiguous range of bytes for each block. A transport belongs to
+one pair of pools and copies blocks from the local pool to the peer's. It knows no sequence, no
+reservation and no epoch: whether a block may be written to is settled before.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+import msgspec
+
+from legato.engine.errors import ConfigError, EngineError
+
+T = TypeVar("T")
+
+BYTES_PER_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "uint8": 1}
+
+
+class IncompatiblePoolsError(ConfigError):
+    """Two workers' KV pools differ in layout, so that no block of one fits the other."""
+
+
+class TransportUnavailableError(EngineError):
+    """This transport cannot reach that peer; another one may."""
+
+
+class PushFailedError(EngineError):
+    """The blocks of a push have not all landed, and will not."""
+
+
+class PoolDescriptor(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker tells its peers about its KV pool.
+
+    `kind` "memfd": the pool is `num_bytes` from `offset` on in file descriptor `fd` of process
+    `pid` on `host`, and `token` stands at the beginning of that file. "private": nobody else can
+    open it.
+    """
+
+    worker: str
+    host: str
+    pid: int
+    shape: tuple[int, ...]  # [num_blocks, ...]
+    dtype: str  # torch's name without "torch."
+    kind: Literal["memfd", "private"]
+    fd: int | None = None
+    offset: int = 0
+    token: bytes = b""
+
+    @property
+    def num_blocks(self) -> int:
+        return self.shape[0]
+
+    @property
+    def bytes_per_block(self) -> int:
+        return prod(self.shape[1:]) * BYTES_PER_ELEMENT[self.dtype]
+
+    @property
+    def num_bytes(self) -> int:
+        return self.num_blocks * self.bytes_per_block
+
+
+class PushReport(msgspec.Struct, frozen=True):
+    """A push that has landed. `digests`[i] is that of the i-th source block."""
+
+    num_bytes: int
+    seconds: float
+    digests: tuple[int, ...]
+
+
+class Transport(Protocol):
+    """One-way road from the local pool to one peer's pool."""
+
+    @property
+    def name(self) -> str:
+        """For logs and metrics."""
+
+    async def push(
+        self, handle: bytes, src_block_ids: Sequence[int], dst_block_ids: Sequence[int]
+    ) -> PushReport:
+        """Copies blocks under the reservation `handle`; returns when all have landed.
+
+        When it returns or raises, cancellation included, no write of this push is under way.
+
+        Raises:
+            PushFailedError: some blocks did not land.
+        """
+
+    def close(self) -> None:
+        """Lets go of the peer's memory. No push may be under way."""
+
+
+def host_id(boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
+    """Equal for all processes under one running kernel, whatever their containers are called."""
+    return boot_id_file.read_text().strip()
+
+
+def check_compatible(local: PoolDescriptor, peer: PoolDescriptor) -> None:
+    """Checks that a block of one pool can be copied byte by byte into the other.
+
+    Raises:
+        IncompatiblePoolsError: names what differs and how to mend it.
+    """
+    if local.dtype != peer.dtype:
+        raise IncompatiblePoolsError(
+            f"KV pools differ in dtype: {local.worker} has {local.dtype}, {peer.worker} has "
+            f"{peer.dtype}; start both with the same --dtype"
+        )
+    if local.shape[1:] != peer.shape[1:]:
+        raise IncompatiblePoolsError(
+            f"KV blocks differ in shape: {local.worker} has {list(local.shape[1:])}, {peer.worker} "
+            f"has {list(peer.shape[1:])}; start both with the same model, --block-size and "
+            "--tensor-parallel-size"
+        )
+
+
+async def wait_out(work: asyncio.Future[T]) -> T:
+    """Awaits work that cannot be called back: a cancellation waits until the work has ended."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError:
+                continue
+        if not work.cancelled():
+            work.exception()  # nobody else will look at it
+        raise

@@ -1,0 +1,144 @@
+"""The application graph: one router deployment in front of prefill and decode workers.
+
+serve run legato.deployments.app:build model=... prefill_replicas=1 ...
+serve deploy config.yaml            import_path: legato.deployments.app:build, args: {...}
+legato serve ...                    build_application(config, listens=True)
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+
+from legato.cluster.client import ClientOptions
+from legato.cluster.engine_actor import EngineActorOptions
+from legato.cluster.gang import GangResources
+from legato.cluster.placement import Role
+from legato.deployments.config import AppConfig
+from legato.deployments.router import RouterOptions, RouterReplica
+from legato.deployments.worker import WorkerOptions, WorkerReplica
+
+# Replicas and CPU engines share the machine's cores by the operating system's scheduler: Ray only
+# needs a resource to place them by.
+NOMINAL_CPUS = 0.01
+# Serve's defaults (5 requests at a time, 20 s to finish) are made for short calls.
+MAX_ONGOING_REQUESTS = 100_000
+HEALTH_CHECK_PERIOD_S = 1.0
+HEALTH_CHECK_TIMEOUT_S = 15.0
+
+# Read by Serve's processes as they start; see Ray Serve's performance guide.
+SERVE_ENVIRONMENT = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
+
+
+def build(args: Mapping[str, Any]) -> serve.Application:
+    """The application for `serve run` and `serve deploy`; `args` are the flat options.
+
+    Where no Ray runs yet (`serve run` on one machine), Ray and Serve are started here, with HAProxy
+    and the throughput settings on, because both are read once, at the start of their processes. On
+    a running cluster they come from its own configuration.
+
+    Raises:
+        ConfigError: an option is unknown or not usable.
+    """
+    config = AppConfig.from_options(args)
+    if not ray.is_initialized():
+        os.environ.update(SERVE_ENVIRONMENT)
+        ray.init(include_dashboard=False, num_cpus=os.cpu_count())
+        serve.start(http_options=HTTPOptions(host=config.server.host, port=config.server.port))
+    return build_application(config, listens=False)
+
+
+def build_application(config: AppConfig, listens: bool) -> serve.Application:
+    """The graph; with `listens` the router listens on the configured address itself."""
+    identity = _Identity(secrets.token_hex(4), secrets.token_urlsafe(32))
+    replicas = {
+        Role.DECODE: config.cluster.decode_replicas,
+        Role.PREFILL: config.cluster.prefill_replicas,
+    }
+    workers = [
+        _worker_deployment(config, role, num_replicas).bind(_worker_options(config, identity, role))
+        for role, num_replicas in replicas.items()
+        if num_replicas
+    ]
+    router = router_deployment(config, listens)
+    return router.bind(_router_options(config, identity, listens), workers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What makes one application's processes know each other, and keeps others out."""
+
+    application: str
+    secret: str
+
+
+def _worker_deployment(config: AppConfig, role: Role, num_replicas: int) -> serve.Deployment:
+    bundle = _resources(config).bundle()
+    num_ranks = config.parallel.tensor_parallel_size
+    deployment: Any = serve.deployment(WorkerReplica)  # typed as a decorator
+    configured: serve.Deployment = deployment.options(
+        name=f"{role}-worker",
+        num_replicas=num_replicas,
+        placement_group_bundles=[{"CPU": NOMINAL_CPUS}, *([bundle] * num_ranks)],
+        placement_group_strategy="PACK",
+        **_life(config),
+    )
+    return configured
+
+
+def router_deployment(config: AppConfig, listens: bool) -> serve.Deployment:
+    """The router's deployment; it is bound to `RouterOptions` and the workers' applications."""
+    replica = RouterReplica if listens else serve.ingress()(RouterReplica)
+    deployment: Any = serve.deployment(replica)  # typed as a decorator
+    configured: serve.Deployment = deployment.options(
+        name="router", num_replicas=config.cluster.router_replicas, **_life(config)
+    )
+    return configured
+
+
+def _life(config: AppConfig) -> dict[str, Any]:
+    """What all deployments have in common."""
+    return {
+        "ray_actor_options": {"num_cpus": NOMINAL_CPUS},
+        "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+        "graceful_shutdown_timeout_s": config.server.shutdown_timeout,
+        "graceful_shutdown_wait_loop_s": 0.1,
+        "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+        "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
+    }
+
+
+def _worker_options(config: AppConfig, identity: _Identity, role: Role) -> WorkerOptions:
+    on_gpu = _uses_gpus(config)
+    num_workers = config.cluster.prefill_replicas + config.cluster.decode_replicas
+    num_threads = None if on_gpu else max(1, (os.cpu_count() or 1) // num_workers)
+    engine = EngineActorOptions(config.engine, identity.secret, num_threads)
+    return WorkerOptions(identity.application, role, engine, _resources(config))
+
+
+def _router_options(config: AppConfig, identity: _Identity, listens: bool) -> RouterOptions:
+    client = ClientOptions(
+        application=identity.application,
+        secret=identity.secret,
+        max_queued_requests=config.scheduler.max_num_queued_reqs,
+        local_prefill_max_tokens=config.cluster.local_prefill_max_tokens,
+    )
+    return RouterOptions(config, client, listens)
+
+
+def _resources(config: AppConfig) -> GangResources:
+    if _uses_gpus(config):
+        return GangResources(num_cpus=1, num_gpus=1)
+    return GangResources(num_cpus=NOMINAL_CPUS, num_gpus=0)
+
+
+def _uses_gpus(config: AppConfig) -> bool:
+    """By the cluster's resources: the builder itself may run on a node without a GPU."""
+    if config.model.device != "auto":
+        return config.model.device == "cuda"
+    return bool(ray.cluster_resources().get("GPU", 0))

@@ -1,0 +1,50 @@
+"""The command `legato`: reads its words, prepares the processes' environment, runs until Ctrl-C.
+
+It imports neither Ray nor torch, so `--help` and mistakes in flags answer at once.
+"""
+
+import logging
+import os
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+from legato.deployments.arguments import parse
+from legato.engine.errors import LegatoError
+
+# What Ray and Serve read from the environment as they are imported, here and in every process that
+# they start. Direct ingress would open ports beside ours. The last one is Ray's switch for machines
+# whose address is the loopback's: with it Ray binds its ports to 127.0.0.1, not to all interfaces.
+LOCAL_ENVIRONMENT = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+
+
+def main() -> NoReturn:
+    """The entry point of the command."""
+    command = parse(sys.argv[1:], os.environ)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # shells start background jobs with it ignored
+    os.environ.update(LOCAL_ENVIRONMENT)
+    code = 0
+    try:
+        import_module("legato.deployments.serving").serve(command)
+    except LegatoError as error:
+        print(f"legato: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Ray's own exit handlers would talk to processes that are gone by now.
+    os._exit(code)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,107 @@
+"""Everything that a cluster is told, from one flat table of options.
+
+    legato serve M --port 8123          arguments.py --.
+    serve run ...:build model=M port=8123  ------------+--> AppConfig.from_options --> AppConfig
+    YAML: args: {model: M, port: 8123}  ---------------'          (frozen, read once)
+
+Names and types come from the dataclasses, so the three ways in know the same options. The
+module reads no file and no environment variable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from legato.engine.builtin_model import BUILTIN_MODEL_NAME, builtin_model_directory
+from legato.engine.config import (
+    CacheOptions,
+    EngineConfig,
+    ModelOptions,
+    ParallelOptions,
+    SchedulerOptions,
+    compose,
+    option,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """Cluster"""
+
+    prefill_replicas: int = option(
+        1, "workers that compute prompts; 0: decode workers compute them themselves", minimum=0
+    )
+    decode_replicas: int = option(1, "workers that generate", minimum=1)
+    router_replicas: int = option(1, "processes that speak HTTP with clients", minimum=1)
+    local_prefill_max_tokens: int | None = option(
+        None,
+        "decode workers compute up to this many uncached prompt tokens themselves; default: "
+        "whatever is predicted to be quicker",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Server"""
+
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0: every interface")
+    port: int = option(8000, "port to listen on", minimum=1, maximum=65535)
+    api_key: tuple[str, ...] = option((), "key that clients must send", secret=True)
+    served_model_name: tuple[str, ...] = option(
+        (), "names of the model in the API, answers bear the first; default: the model as given"
+    )
+    chat_template: str | None = option(
+        None, "Jinja chat template, or a file that holds one; default: the model's"
+    )
+    max_body_bytes: int = option(16 << 20, "longest request body that is read", minimum=1)
+    shutdown_timeout: float = option(
+        30.0, "seconds that running requests have to finish at shutdown", minimum=0
+    )
+    disable_log_stats: bool = option(False, "no line of throughput and load every 10 seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppConfig:
+    """A whole cluster's configuration; without any option it serves the built-in model."""
+
+    model: ModelOptions
+    cache: CacheOptions
+    scheduler: SchedulerOptions
+    parallel: ParallelOptions
+    cluster: ClusterOptions
+    server: ServerOptions
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> "AppConfig":
+        """Builds the configuration from flat names; values may be text.
+
+        Raises:
+            ConfigError: a name is unknown (the message names the nearest) or a value is not
+                usable (the message says what is).
+        """
+        config = compose(cls, options)
+        return config if config.model.model else config._with_builtin_model()
+
+    @property
+    def engine(self) -> EngineConfig:
+        """The part that each worker's engine is told."""
+        return EngineConfig(
+            model=self.model,
+            cache=self.cache,
+            scheduler=self.scheduler,
+            parallel=self.parallel,
+        )
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names under which the API knows the model, at least one."""
+        return self.server.served_model_name or (self.model.model,)
+
+    def _with_builtin_model(self) -> "AppConfig":
+        names = self.server.served_model_name or (BUILTIN_MODEL_NAME,)
+        return replace(
+            self,
+            model=replace(self.model, model=str(builtin_model_directory())),
+            server=replace(self.server, served_model_name=names),
+        )

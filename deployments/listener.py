@@ -1,0 +1,79 @@
+"""An HTTP listener of our own on exactly the address that was asked for.
+
+Serve's HAProxy binds every interface, opens statistics and metrics ports beside it and keeps its
+files in one fixed place. On one machine nothing needs it: a router replica that listens itself
+serves the same application one hop nearer, and nothing else listens. Several replicas on one
+machine share the port; the kernel spreads connections over them.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from legato.engine.errors import ConfigError
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+
+
+def bind(host: str, port: int, shares_port: bool) -> socket.socket:
+    """A bound TCP socket, not yet listening.
+
+    Raises:
+        ConfigError: the address cannot be had; the message says what to do.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shares_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from None
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process's signals to the process's owner."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Listener:
+    """Serves an application on one socket, on the running event loop."""
+
+    def __init__(self, app: ASGIApp, sock: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        self._server = _Server(config)
+        self._socket = sock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    async def stop(self) -> None:
+        """Refuses new connections and lets running answers finish."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task

@@ -1,0 +1,92 @@
+"""A whole cluster on this machine, in processes of this command: Ray, Serve, the application.
+
+Nothing listens but the address that was asked for: Serve runs without proxies (the router listens
+itself, see listener.py), Ray without its dashboard and on the loopback interface. A second cluster
+beside it shares nothing with it.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, ProxyLocation
+
+from legato.deployments.app import build_application
+from legato.deployments.config import AppConfig
+from legato.engine.errors import EngineError
+
+APPLICATION = "legato"
+# Ray refuses to place more than this; replicas and CPU engines ask for a token share each.
+NUM_CPUS = max(8, os.cpu_count() or 1)
+
+
+def start_ray() -> None:
+    """Ray and Serve without proxies and without a dashboard; see cli.py for their environment."""
+    ray.init(
+        address="local",
+        num_cpus=NUM_CPUS,
+        include_dashboard=False,
+        log_to_driver=True,
+        logging_level=logging.ERROR,
+        namespace=APPLICATION,
+    )
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(
+        proxy_location=ProxyLocation.Disabled,
+        http_options=HTTPOptions(location=ProxyLocation.Disabled),
+    )
+
+
+class LocalCluster:
+    """Owns Ray on this machine, from `start` to `stop`."""
+
+    def start(self, config: AppConfig, while_waiting: Callable[[], None]) -> None:
+        """Starts everything; calls `while_waiting` several times a second until it serves.
+
+        Raises:
+            EngineError: the application did not come up; the message says why.
+        """
+        start_ray()
+        self._deploy(config, while_waiting)
+
+    def stop(self) -> None:
+        """Lets running answers finish, then ends every process."""
+        if ray.is_initialized():
+            serve.shutdown()
+        self.kill()
+
+    @staticmethod
+    def kill() -> None:
+        """Ends every process at once."""
+        ray.shutdown()
+
+    @staticmethod
+    def _deploy(config: AppConfig, while_waiting: Callable[[], None]) -> None:
+        application = build_application(config, listens=True)
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                serve.run(application, name=APPLICATION, route_prefix=None)
+            except Exception as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run, name="deploy", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(timeout=0.1)
+            while_waiting()
+        if failures:
+            raise EngineError(f"the cluster did not start: {_reason(failures[0])}")
+
+
+def _reason(error: BaseException) -> str:
+    """The most telling line of what Serve says, which may be a whole remote stack trace."""
+    deployments = serve.status().applications.get(APPLICATION)
+    texts = [d.message for d in deployments.deployments.values()] if deployments else []
+    lines = [line.strip() for text in [*texts, str(error)] for line in text.splitlines()]
+    telling = [line for line in lines if "Error" in line and not line.startswith("File")]
+    return (telling or lines or ["unknown reason"])[-1]

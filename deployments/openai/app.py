@@ -1,0 +1,77 @@
+"""The OpenAI HTTP surface as one Starlette application.
+
+    ErrorBoundary ─ AuthenticationLayer ─ routing ─ endpoint ─ answer
+                                                       │          └ Backend.generate
+                                                       └ body -> schema -> sampling, prompts -> plan
+
+It knows the cluster through legato.deployments.openai.backend alone.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from legato.deployments.openai.auth import AuthenticationLayer
+from legato.deployments.openai.errors import (
+    ErrorBoundary,
+    respond_to_http_exception,
+    respond_to_legato_error,
+)
+from legato.deployments.openai.generate_endpoints import create_chat_completion, create_completion
+from legato.deployments.openai.info_endpoints import (
+    list_models,
+    live,
+    load,
+    metrics,
+    ready,
+    retrieve_model,
+    version,
+)
+from legato.deployments.openai.service import ApiService
+from legato.deployments.openai.text_endpoints import detokenize, tokenize
+from legato.engine.errors import LegatoError
+
+Endpoint = Callable[[ApiService, Request], Awaitable[ASGIApp]]
+
+_ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", "/v1/models", list_models),
+    ("GET", "/v1/models/{model_id:path}", retrieve_model),
+    ("POST", "/v1/chat/completions", create_chat_completion),
+    ("POST", "/v1/completions", create_completion),
+    ("POST", "/tokenize", tokenize),
+    ("POST", "/detokenize", detokenize),
+    ("GET", "/health", live),
+    ("GET", "/ping", live),
+    ("GET", "/live", live),
+    ("GET", "/ready", ready),
+    ("GET", "/load", load),
+    ("GET", "/version", version),
+    ("GET", "/metrics", metrics),
+)
+
+
+def create_app(service: ApiService) -> Starlette:
+    """The application; it owns nothing of `service` and starts nothing."""
+    app = Starlette(
+        routes=[
+            Route(path, partial(endpoint, service), methods=[method])
+            for method, path, endpoint in _ENDPOINTS
+        ],
+        middleware=[
+            Middleware(ErrorBoundary),
+            Middleware(AuthenticationLayer, api_keys=service.api_keys),
+        ],
+        exception_handlers={
+            HTTPException: respond_to_http_exception,
+            LegatoError: respond_to_legato_error,
+        },
+    )
+    # A redirect would repeat the Host header, which anybody can forge.
+    app.router.redirect_slashes = False
+    return app

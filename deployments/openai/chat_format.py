@@ -1,0 +1,80 @@
+"""Answers in the schema of /v1/chat/completions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from legato.deployments.openai.answer_format import AnswerHead, encode_json
+from legato.deployments.openai.choice import ChoiceDelta
+from legato.deployments.openai.generation import GenerationPlan
+from legato.deployments.openai.logprobs import ChatLogprobs, chat_logprobs
+from legato.deployments.openai.token_texts import TokenTexts
+from legato.deployments.openai.usage import Usage
+
+
+class ChatFormat:
+    """An AnswerFormat. Each choice opens with its role and ends with an empty delta."""
+
+    def __init__(self, plan: GenerationPlan, texts: TokenTexts) -> None:
+        kind = "chat.completion.chunk" if plan.options.stream else "chat.completion"
+        self._head = AnswerHead("chatcmpl", kind, plan.model)
+        self._chunk_head = self._head.chunk_head()
+        self._texts = texts
+        self._with_token_ids = plan.options.token_ids
+        self._with_logprobs = plan.requests[0].params.logprobs is not None
+        self._prompt_token_ids = plan.prompts[0].token_ids
+
+    def opening(self, index: int) -> bytes:
+        chunk = self._chunk(index, b'{"role":"assistant","content":""}', b"null")
+        if self._with_token_ids:
+            chunk += b',"prompt_token_ids":' + encode_json(self._prompt_token_ids)
+        return chunk
+
+    def piece(self, index: int, delta: ChoiceDelta) -> bytes:
+        content = b'{"content":' + encode_json(delta.text) + b"}"
+        logprobs = encode_json(self._logprobs(delta)) if self._with_logprobs else b"null"
+        if not self._with_token_ids:
+            return self._chunk(index, content, logprobs)
+        more = b',"token_ids":' + encode_json(delta.token_ids)
+        return self._chunk(index, content, logprobs, more=more)
+
+    def finish(self, index: int, delta: ChoiceDelta) -> bytes:
+        more = b',"stop_reason":' + encode_json(delta.stop_reason)
+        return self._chunk(index, b"{}", b"null", encode_json(delta.finish_reason), more)
+
+    def without_choices(self) -> bytes:
+        return self._chunk_head + b"]"
+
+    def whole(self, choices: Sequence[ChoiceDelta], usage: Usage) -> bytes:
+        answers = [self._whole_choice(index, choice) for index, choice in enumerate(choices)]
+        more = {"prompt_token_ids": self._prompt_token_ids} if self._with_token_ids else {}
+        return self._head.whole(answers, usage, **more)
+
+    def _whole_choice(self, index: int, choice: ChoiceDelta) -> dict[str, Any]:
+        answer = {
+            "index": index,
+            "message": {"role": "assistant", "content": choice.text, "refusal": None},
+            "logprobs": self._logprobs(choice) if self._with_logprobs else None,
+            "finish_reason": choice.finish_reason,
+            "stop_reason": choice.stop_reason,
+        }
+        return answer | ({"token_ids": choice.token_ids} if self._with_token_ids else {})
+
+    def _logprobs(self, delta: ChoiceDelta) -> ChatLogprobs:
+        return chat_logprobs(delta.logprobs, self._texts)
+
+    def _chunk(
+        self,
+        index: int,
+        delta: bytes,
+        logprobs: bytes,
+        finish_reason: bytes = b"null",
+        more: bytes = b"",
+    ) -> bytes:
+        return b'%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b%b}]' % (
+            self._chunk_head,
+            index,
+            delta,
+            logprobs,
+            finish_reason,
+            more,
+        )

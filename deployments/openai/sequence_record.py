@@ -1,0 +1,66 @@
+"""One sequence's times and counts, as its client sees them, and their way into the metrics."""
+
+import time
+from collections.abc import Mapping
+
+from legato.cluster.generation import GenerationEvent
+from legato.deployments.metrics import HANDOVER_STAGES, FinishedSequence, ServingMetrics
+from legato.engine.batch import FinishReason
+
+
+class SequenceRecord:
+    """Kept by the task that follows the sequence.
+
+    Args:
+        arrived_s: when the request arrived, on the monotonic clock.
+        admission_s: from then until the sequence was given to the backend.
+    """
+
+    def __init__(self, metrics: ServingMetrics, arrived_s: float, admission_s: float) -> None:
+        self.timeline: dict[str, float] = {}  # seconds by stage
+        self.num_tokens = 0
+        self.num_cached_tokens = 0
+        self._metrics = metrics
+        self._arrived_s = arrived_s
+        self._admission_s = admission_s
+        self._last_event_s: float | None = None
+
+    def take(self, event: GenerationEvent) -> None:
+        """Notes that a step's tokens arrived now."""
+        now_s = time.monotonic()
+        gap_s = None if self._last_event_s is None else now_s - self._last_event_s
+        if gap_s is None:
+            self._take_first(event, now_s)
+        elif event.timeline is not None:
+            self.timeline |= _handover(event.timeline)
+        self._last_event_s = now_s
+        self.num_tokens += len(event.token_ids)
+        self._metrics.observe_tokens(len(event.token_ids), gap_s)
+
+    def end(self, num_prompt_tokens: int, finish_reason: FinishReason | None) -> None:
+        """Notes the end; no reason means that the client left or the sequence failed."""
+        self._metrics.observe_finish(
+            FinishedSequence(
+                reason="abort" if finish_reason is None else finish_reason.value,
+                num_prompt_tokens=num_prompt_tokens,
+                num_generated_tokens=self.num_tokens,
+                e2e_s=time.monotonic() - self._arrived_s,
+                handover=_handover(self.timeline),
+            )
+        )
+
+    def _take_first(self, event: GenerationEvent, now_s: float) -> None:
+        """Completes the stages, so that those before the first token add up to its time."""
+        self.num_cached_tokens = event.num_cached_tokens or 0
+        ttft_s = now_s - self._arrived_s
+        stages = dict(event.timeline or {})
+        stages["admission"] = stages.get("admission", 0.0) + self._admission_s
+        known_s = stages["admission"] + stages.get("queue", 0.0) + stages.get("prefill", 0.0)
+        stages["first_token"] = max(0.0, ttft_s - known_s)
+        self.timeline = stages
+        self._metrics.observe_first_token(ttft_s, stages)
+
+
+def _handover(timeline: Mapping[str, float]) -> dict[str, float]:
+    """The handover's stages alone; they may become known only with the last event."""
+    return {stage: timeline[stage] for stage in HANDOVER_STAGES if stage in timeline}

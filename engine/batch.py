@@ -1,0 +1,118 @@
+"""The frozen values that pass between the engine's stages: schedule -> run -> update.
+
+    SequenceRequest --add--> Scheduler --ScheduledBatch--> ModelRunner --RunResult--> update
+                                                                  update --StepResult--> caller
+
+Nothing here holds a tensor, knows a model or touches the block pool.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from legato.engine.sampling_params import SamplingParams
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended; the values are OpenAI's."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRequest:
+    """A sequence as the caller hands it in.
+
+    `output_token_ids` are tokens that were already generated elsewhere (after a failover or a
+    handover): they count as output for penalties, limits and the sampling position.
+    `sampling_seed` is never None here: together with the output position it determines every
+    random draw, so a sequence can move between engines without sampler state.
+    """
+
+    prompt_token_ids: tuple[int, ...]
+    params: SamplingParams
+    sampling_seed: int
+    output_token_ids: tuple[int, ...] = ()
+    priority: int = 0  # lower goes first
+    salt: bytes = b""  # of the prefix cache: only equal salts share blocks
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingInput:
+    """What the sampler needs to know of one sequence in one step."""
+
+    params: SamplingParams
+    seed: int
+    position: int  # index of the output token to be drawn
+    prompt_token_ids: tuple[int, ...]
+    output_token_ids: tuple[int, ...]  # empty unless params have penalties
+    banned_token_ids: tuple[int, ...]  # EOS and stop ids while min_tokens is not reached
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledSequence:
+    """One sequence's part of a step: compute `token_ids` at positions `start`, `start` + 1, ..."""
+
+    seq_id: int
+    token_ids: tuple[int, ...]
+    start: int  # num_computed_tokens before the step
+    block_table: tuple[int, ...]
+    sampling: SamplingInput | None  # None: computed tokens do not catch up with known tokens yet
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledBatch:
+    sequences: tuple[ScheduledSequence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Log probabilities at one output position, of the unmodified distribution."""
+
+    token_id: int
+    logprob: float
+    rank: int  # of the chosen token; 1 is the likeliest
+    top: tuple[tuple[int, float], ...]  # (token id, logprob), likeliest first
+
+
+@dataclass(frozen=True, slots=True)
+class SampledToken:
+    token_id: int
+    logprobs: TokenLogprobs | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One entry for each sequence of the batch that samples, in batch order."""
+
+    sampled: tuple[SampledToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTokenTiming:
+    """Where the time to the first token of this engine went, in seconds."""
+
+    queue_s: float  # from add() until first scheduled
+    prefill_s: float  # from first scheduled until the token was sampled
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceOutput:
+    """What one step gave one sequence."""
+
+    seq_id: int
+    position: int  # output index of token_ids[0]
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...]  # empty unless asked for
+    finish_reason: FinishReason | None
+    stop_token_id: int | None  # the EOS or stop id that ended it; it is the last of token_ids
+    num_cached_tokens: int  # of the prompt, found in the prefix cache
+    timing: FirstTokenTiming | None  # with the first token that this engine samples
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    outputs: tuple[SequenceOutput, ...]
+    num_prefill_tokens: int
+    num_decode_tokens: int
+    num_preempted: int

@@ -1,0 +1,310 @@
+"""One engine: sequences in, tokens out. One step, three verbs: schedule, run, update.
+
+    add -> Scheduler -> ScheduledBatch -> Runner -> RunResult -> Scheduler -> StepResult
+              |                             |
+          BlockPool (numbers)           KV pool (bytes)
+
+`LLM` drives it in a loop; a worker's actor drives it from one thread, and moves sequences between
+engines with the handover calls. It knows no text, no network and no other engine. Nothing in it
+is safe to be called from two threads at a time.
+"""
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+
+from legato.engine.batch import RunResult, ScheduledBatch, SequenceRequest, StepResult
+from legato.engine.block_manager import BlockManager
+from legato.engine.block_pool import BlockPool
+from legato.engine.config import EngineConfig
+from legato.engine.errors import EngineError, OverloadedError
+from legato.engine.handover import BlockReservation, PausedSequence, PinnedBlock
+from legato.engine.kv_cache import KVCacheSpec, allocate_pool, num_blocks_for
+from legato.engine.limits import EngineLimits
+from legato.engine.model_runner import ModelRunner
+from legato.engine.models.weights import OnProgress
+from legato.engine.scheduler import Scheduler
+from legato.engine.sequence import Sequence, SequenceStatus
+from legato.engine.stats import EngineStats
+
+_DEFAULT_TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
+
+
+class Runner(Protocol):
+    """What computes a batch: the model on its device, or a stand-in."""
+
+    def run(self, batch: ScheduledBatch) -> RunResult: ...
+
+
+class EngineCore:
+    """The engine of one worker.
+
+    After a failed step the engine is broken for good: `step`, `add`, `reserve` and `adopt` raise
+    its EngineError; `abort`, `release`, `unpin` and `give_back` go on working, so that the owner
+    can answer every request.
+    """
+
+    def __init__(
+        self, runner: Runner, limits: EngineLimits, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limits = limits
+        self.failure: EngineError | None = None
+        self._runner = runner
+        self._clock = clock
+        self._pool = BlockPool(limits.num_blocks)
+        self._blocks = BlockManager(self._pool, limits.block_size, limits.enable_prefix_caching)
+        self._scheduler = Scheduler(limits, self._blocks)
+        self._next_seq_id = 0
+
+    @classmethod
+    def build(
+        cls,
+        config: EngineConfig,
+        pool_factory: Callable[[KVCacheSpec, int], torch.Tensor] = allocate_pool,
+        on_progress: OnProgress | None = None,
+    ) -> "EngineCore":
+        """Loads the model and allocates the KV pool.
+
+        Args:
+            pool_factory: makes the pool's tensor from its layout and number of blocks
+            on_progress: told (bytes done, bytes in all) while weights are loaded
+
+        Raises:
+            ConfigError: the model cannot be served as asked.
+        """
+        runner = ModelRunner.build(config, on_progress)
+        options, max_model_len = config.scheduler, runner.model.max_model_len
+        num_blocks = num_blocks_for(
+            runner.kv_spec, config.cache, max_model_len, options.max_num_seqs
+        )
+        limits = EngineLimits(
+            num_blocks=num_blocks,
+            block_size=runner.kv_spec.block_size,
+            vocab_size=runner.model_config.vocab_size,
+            max_model_len=max_model_len,
+            eos_token_ids=runner.model_config.eos_token_ids,
+            max_num_seqs=options.max_num_seqs,
+            max_num_batched_tokens=options.max_num_batched_tokens
+            or _DEFAULT_TOKEN_BUDGET[runner.model.device.type],
+            max_num_queued_reqs=options.max_num_queued_reqs,
+            enable_prefix_caching=config.cache.enable_prefix_caching,
+        )
+        runner.attach_pool(pool_factory(runner.kv_spec, num_blocks))
+        return cls(runner, limits)
+
+    # ------------------------------------------------------------ requests
+
+    def check(self, request: SequenceRequest) -> None:
+        """Raises what `add` would raise for a request that can never be served.
+
+        Raises:
+            InvalidRequestError: empty prompt, or token ids outside the vocabulary.
+            ContextLengthError: it does not fit the context or the KV cache.
+        """
+        self.limits.total_tokens(request)
+
+    def add(self, request: SequenceRequest) -> int:
+        """Queues a sequence and returns its id, which is never used again.
+
+        Raises:
+            InvalidRequestError, ContextLengthError: as `check`.
+            OverloadedError: `max_num_queued_reqs` are there beside the `max_num_seqs` that can run.
+            EngineError: the engine is broken.
+        """
+        self._check_alive()
+        seq = self._new_sequence(request)
+        num_there = self._scheduler.num_waiting + self._scheduler.num_running
+        if num_there >= self.limits.max_num_seqs + self.limits.max_num_queued_reqs:
+            raise OverloadedError(f"{num_there} sequences are running or waiting already")
+        self._scheduler.add(seq)
+        return seq.seq_id
+
+    def abort(self, seq_id: int) -> None:
+        """Ends a sequence in any state, without output; its blocks are free at once."""
+        seq = self._scheduler.get(seq_id)
+        if seq is not None:
+            self._scheduler.remove(seq)
+            self._scheduler.totals.aborted_sequences += 1
+
+    def has_work(self) -> bool:
+        """Whether any sequence is waiting or running."""
+        return self._scheduler.num_waiting + self._scheduler.num_running > 0
+
+    def step(self) -> StepResult:
+        """Computes one batch.
+
+        A result without any tokens means that all memory is held by reserved, paused or pinned
+        blocks: nothing goes on until some are given back.
+
+        Raises:
+            EngineError: the runner failed; the engine is broken from now on.
+        """
+        self._check_alive()
+        planned = self._scheduler.schedule(self._clock())
+        result = self._run(planned.batch)
+        return StepResult(
+            outputs=self._scheduler.update(planned, result, self._clock()),
+            num_prefill_tokens=planned.num_prefill_tokens,
+            num_decode_tokens=planned.num_decode_tokens,
+            num_preempted=planned.num_preempted,
+        )
+
+    def stats(self) -> EngineStats:
+        """The load now, and a copy of the totals."""
+        return EngineStats(
+            num_running=self._scheduler.num_running,
+            num_waiting=self._scheduler.num_waiting,
+            num_paused=self._scheduler.num_paused,
+            num_queued_prefill_tokens=self._scheduler.num_queued_prefill_tokens,
+            num_free_blocks=self._pool.num_free_blocks,
+            num_total_blocks=self._pool.num_total_blocks,
+            totals=replace(self._scheduler.totals),
+        )
+
+    def set_prefill_token_budget(self, num_tokens: int) -> None:
+        """How many tokens of a step may go to sequences that need more than one, from now on.
+
+        Raises:
+            ConfigError: less than 1.
+        """
+        self._scheduler.prefill_token_budget = num_tokens
+
+    def check_integrity(self) -> None:
+        """Checks scheduler and block pool; slow, for tests and idle moments.
+
+        Raises:
+            AssertionError: the state contradicts itself.
+        """
+        self._scheduler.check_integrity()
+
+    def _run(self, batch: ScheduledBatch) -> RunResult:
+        if not batch.sequences:
+            return RunResult(())
+        num_expected = sum(part.sampling is not None for part in batch.sequences)
+        try:
+            result = self._runner.run(batch)
+            if len(result.sampled) != num_expected:
+                raise RuntimeError(f"{len(result.sampled)} tokens for {num_expected} sequences")
+        except Exception as error:
+            self.failure = EngineError(f"an engine step failed: {type(error).__name__}: {error}")
+            raise self.failure from error
+        return result
+
+    def _check_alive(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _new_sequence(self, request: SequenceRequest) -> Sequence:
+        seq = Sequence.of(self._next_seq_id, request, self.limits, self._clock())
+        self._next_seq_id += 1
+        return seq
+
+    # ------------------------------------------------------------ source of a handover
+
+    def pin_computed_blocks(self, seq_id: int, first: int) -> tuple[PinnedBlock, ...]:
+        """Takes a reference on each full, computed block with index `first` or more.
+
+        Empty where the sequence is unknown, or preempted and so without blocks.
+        """
+        seq = self._scheduler.get(seq_id)
+        if seq is None:
+            return ()
+        block_ids = seq.block_table[first : seq.num_computed_tokens // self.limits.block_size]
+        self._pool.acquire(block_ids)
+        return tuple(
+            PinnedBlock(index, block_id, self._pool.epoch(block_id))
+            for index, block_id in enumerate(block_ids, start=first)
+        )
+
+    def unpin(self, block_ids: Seq[int]) -> None:
+        """Drops references of `pin_computed_blocks` or `pause`; in the order of the sequence."""
+        self._pool.release(block_ids)
+
+    def pause(self, seq_id: int) -> PausedSequence | None:
+        """Takes a sequence out of the batch; it keeps its blocks, the partial one included.
+
+        Each call pins every block with computed tokens once more, until `unpin`: they may be read
+        even after the sequence is over. None where the sequence is gone, or has no computed tokens.
+        """
+        seq = self._scheduler.get(seq_id)
+        if seq is None or seq.num_computed_tokens == 0:
+            return None
+        if seq.status is SequenceStatus.RUNNING:
+            self._scheduler.pause(seq)
+        num_blocks = -(-seq.num_computed_tokens // self.limits.block_size)
+        block_ids = seq.block_table[:num_blocks]
+        self._pool.acquire(block_ids)
+        return PausedSequence(block_ids, seq.num_computed_tokens, seq.output_token_ids)
+
+    def resume(self, seq_id: int) -> None:
+        """Puts a paused sequence back into the batch; anything else stays as it is."""
+        seq = self._scheduler.get(seq_id)
+        if seq is not None and seq.status is SequenceStatus.PAUSED:
+            self._scheduler.resume(seq)
+
+    def release(self, seq_id: int) -> None:
+        """Ends a sequence that another engine has taken; its blocks stay in the prefix cache."""
+        seq = self._scheduler.get(seq_id)
+        if seq is not None:
+            self._scheduler.remove(seq)
+
+    # ------------------------------------------------------------ receiver of a handover
+
+    def reserve(self, request: SequenceRequest, num_extra_tokens: int) -> BlockReservation | None:
+        """Sets blocks aside for the known tokens of a sequence and `num_extra_tokens` more.
+
+        None where that would leave running sequences no block to grow into, overtake a sequence
+        that waits for room, or exceed `max_num_seqs`. The caller owns the blocks until `adopt` or
+        `give_back`.
+
+        Raises:
+            InvalidRequestError, ContextLengthError, EngineError: as `add`.
+        """
+        self._check_alive()
+        seq = self._new_sequence(request)
+        num_tokens = min(len(seq.token_ids) + num_extra_tokens, seq.max_total_tokens - 1)
+        num_running = self._scheduler.num_running
+        if not self._scheduler.can_reserve or not self._blocks.claim(seq, num_tokens, num_running):
+            return None
+        num_cached = seq.num_registered_blocks
+        fresh = seq.block_table[num_cached:]
+        return BlockReservation(
+            cached_block_ids=seq.block_table[:num_cached],
+            fresh_block_ids=fresh,
+            epochs=tuple(map(self._pool.epoch, fresh)),
+            num_cached_tokens=num_cached * self.limits.block_size,
+        )
+
+    def adopt(
+        self, request: SequenceRequest, reservation: BlockReservation, num_computed_tokens: int
+    ) -> int:
+        """Goes on with a sequence whose first `num_computed_tokens` tokens lie in the blocks.
+
+        `request` holds the tokens that were sampled elsewhere. Whatever is known beyond the
+        computed tokens is computed here; blocks beyond them are kept for growth. With
+        `num_computed_tokens` = 0 all but the prefix hits is computed here.
+
+        Raises:
+            InvalidRequestError, ContextLengthError, EngineError: as `add`; the reservation is
+                still the caller's then.
+        """
+        self._check_alive()
+        seq = self._new_sequence(request)
+        seq.block_table = reservation.block_ids
+        seq.num_registered_blocks = len(reservation.cached_block_ids)
+        seq.num_cached_tokens = reservation.num_cached_tokens
+        seq.num_computed_tokens = min(
+            max(num_computed_tokens, reservation.num_cached_tokens),
+            len(seq.block_table) * self.limits.block_size,
+            len(seq.token_ids) - 1,
+        )
+        self._scheduler.adopt(seq)
+        return seq.seq_id
+
+    def give_back(self, block_ids: Seq[int]) -> None:
+        """Frees reserved blocks that will not be adopted, in the order of the sequence."""
+        self._pool.release(block_ids)

@@ -1,0 +1,140 @@
+"""The decoder's parameters: which tensors of a checkpoint make up each, and how they join.
+
+Matrices that read the same input are joined along their output rows, so that a layer has one
+product where the checkpoint has two or three:
+
+    layers.N.qkv      = q_proj, k_proj, v_proj      [(heads + 2 * kv_heads) * head_dim, hidden]
+    layers.N.gate_up  = gate_proj, up_proj          [2 * intermediate, hidden]
+    layers.N.qk_norm  = q_norm, k_norm              [2 * head_dim]
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from legato.engine.models.model_config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTensor:
+    """A tensor as the checkpoint names it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Sources joined along dimension 0."""
+
+    name: str
+    sources: tuple[SourceTensor, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(source.shape[0] for source in self.sources), *self.sources[0].shape[1:])
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LayerWeights:
+    """One layer; matrices are [outputs, inputs]."""
+
+    attention_norm: torch.Tensor  # [hidden]
+    qkv: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    qk_norm: torch.Tensor | None  # [heads + kv_heads, head_dim]
+    output: torch.Tensor
+    output_bias: torch.Tensor | None
+    mlp_norm: torch.Tensor  # [hidden]
+    gate_up: torch.Tensor
+    gate_up_bias: torch.Tensor | None
+    down: torch.Tensor
+    down_bias: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class DecoderWeights:
+    embedding: torch.Tensor  # [vocab, hidden]
+    layers: tuple[LayerWeights, ...]
+    final_norm: torch.Tensor  # [hidden]
+    lm_head: torch.Tensor  # [vocab, hidden]; the embedding itself if tied
+    inverse_frequencies: torch.Tensor  # [head_dim / 2] float32
+
+
+def decoder_parameters(config: ModelConfig) -> list[Parameter]:
+    """All parameters of the model, in checkpoint order."""
+    vocabulary = (config.vocab_size, config.hidden_size)
+    parameters = [_single("embedding", "model.embed_tokens.weight", vocabulary)]
+    for layer in range(config.num_layers):
+        parameters.extend(_layer_parameters(config, f"layers.{layer}"))
+    parameters.append(_single("final_norm", "model.norm.weight", (config.hidden_size,)))
+    if not config.has_tied_embeddings:
+        parameters.append(_single("lm_head", "lm_head.weight", vocabulary))
+    return parameters
+
+
+def assemble(
+    tensors: Mapping[str, torch.Tensor], config: ModelConfig, inverse_frequencies: torch.Tensor
+) -> DecoderWeights:
+    """The decoder's weights from tensors by parameter name, shaped as `decoder_parameters` says."""
+    return DecoderWeights(
+        embedding=tensors["embedding"],
+        layers=tuple(_assemble_layer(tensors, config, n) for n in range(config.num_layers)),
+        final_norm=tensors["final_norm"],
+        lm_head=tensors["embedding" if config.has_tied_embeddings else "lm_head"],
+        inverse_frequencies=inverse_frequencies,
+    )
+
+
+def _assemble_layer(
+    tensors: Mapping[str, torch.Tensor], config: ModelConfig, layer: int
+) -> LayerWeights:
+    prefix = f"layers.{layer}."
+    parts = {name: tensors.get(prefix + name) for name in LayerWeights.__dataclass_fields__}
+    if (joined := parts["qk_norm"]) is not None:
+        query_norm, key_norm = joined.view(2, 1, config.head_dim)
+        rows = [query_norm.expand(config.num_heads, -1), key_norm.expand(config.num_kv_heads, -1)]
+        parts["qk_norm"] = torch.cat(rows)
+    return LayerWeights(**parts)  # type: ignore[arg-type]
+
+
+def _layer_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:
+    hidden, intermediate = config.hidden_size, config.intermediate_size
+    query_size = config.num_heads * config.head_dim
+    kv_size = config.num_kv_heads * config.head_dim
+    attention, mlp = f"model.{layer}.self_attn", f"model.{layer}.mlp"
+    qkv = {f"{attention}.q_proj": query_size}
+    qkv |= {f"{attention}.k_proj": kv_size, f"{attention}.v_proj": kv_size}
+    gate_up = {f"{mlp}.gate_proj": intermediate, f"{mlp}.up_proj": intermediate}
+    output, down = {f"{attention}.o_proj": hidden}, {f"{mlp}.down_proj": hidden}
+
+    norm = (hidden,)
+    yield _single(f"{layer}.attention_norm", f"model.{layer}.input_layernorm.weight", norm)
+    yield from _linear(f"{layer}.qkv", qkv, hidden, config.has_qkv_bias)
+    if config.has_qk_norm:
+        names = (f"{attention}.q_norm.weight", f"{attention}.k_norm.weight")
+        sources = tuple(SourceTensor(name, (config.head_dim,)) for name in names)
+        yield Parameter(f"{layer}.qk_norm", sources)
+    yield from _linear(f"{layer}.output", output, query_size, config.has_output_bias)
+    yield _single(f"{layer}.mlp_norm", f"model.{layer}.post_attention_layernorm.weight", norm)
+    yield from _linear(f"{layer}.gate_up", gate_up, hidden, config.has_mlp_bias)
+    yield from _linear(f"{layer}.down", down, intermediate, config.has_mlp_bias)
+
+
+def _single(name: str, source: str, shape: tuple[int, ...]) -> Parameter:
+    return Parameter(name, (SourceTensor(source, shape),))
+
+
+def _linear(
+    name: str, output_sizes: Mapping[str, int], input_size: int, has_bias: bool
+) -> Iterator[Parameter]:
+    """A matrix joined of the modules in `output_sizes`, and its bias."""
+    sizes = output_sizes.items()
+    yield Parameter(
+        name, tuple(SourceTensor(f"{module}.weight", (size, input_size)) for module, size in sizes)
+    )
+    if has_bias:
+        yield Parameter(
+            f"{name}_bias", tuple(SourceTensor(f"{module}.bias", (size,)) for module, size in sizes)
+        )

@@ -1,0 +1,59 @@
+"""The token budgets of one step, and the sequences that have got their share of them."""
+
+from dataclasses import dataclass
+
+from legato.engine.batch import ScheduledBatch, ScheduledSequence
+from legato.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """What the next step computes. An empty batch: nothing can be computed now."""
+
+    batch: ScheduledBatch
+    num_prefill_tokens: int  # of sequences that need more than one token
+    num_decode_tokens: int
+    num_preempted: int
+
+
+class StepPlan:
+    """Fills one step, first come first served.
+
+    `token_budget` is for everybody; of it, at most `prefill_token_budget` goes to sequences that
+    need more than one token.
+    """
+
+    def __init__(self, token_budget: int, prefill_token_budget: int) -> None:
+        self._tokens_left = token_budget
+        self._prefill_tokens_left = min(token_budget, prefill_token_budget)
+        self._parts: list[ScheduledSequence] = []
+        self._num_prefill_tokens = 0
+
+    @property
+    def has_prefill_room(self) -> bool:
+        return min(self._tokens_left, self._prefill_tokens_left) > 0
+
+    def add(self, seq: Sequence, now_s: float) -> None:
+        """Schedules as many of the sequence's tokens as the budgets allow, perhaps none."""
+        is_prefill = seq.num_uncomputed_tokens > 1
+        num_tokens = min(seq.num_uncomputed_tokens, self._tokens_left)
+        if is_prefill:
+            num_tokens = min(num_tokens, self._prefill_tokens_left)
+        if num_tokens == 0:
+            return
+        self._tokens_left -= num_tokens
+        if is_prefill:
+            self._prefill_tokens_left -= num_tokens
+            self._num_prefill_tokens += num_tokens
+        if seq.first_scheduled_s is None:
+            seq.first_scheduled_s = now_s
+        self._parts.append(seq.part_of_step(num_tokens))
+
+    def finish(self, num_preempted: int) -> PlannedStep:
+        num_tokens = sum(len(part.token_ids) for part in self._parts)
+        return PlannedStep(
+            batch=ScheduledBatch(tuple(self._parts)),
+            num_prefill_tokens=self._num_prefill_tokens,
+            num_decode_tokens=num_tokens - self._num_prefill_tokens,
+            num_preempted=num_preempted,
+        )

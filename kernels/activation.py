@@ -1,0 +1,10 @@
+"""The gated activation of the feed-forward layer."""
+
+import torch
+import torch.nn.functional as F
+
+
+def silu_and_mul(gate_up: torch.Tensor) -> torch.Tensor:
+    """[tokens, 2 * dim], gate before up -> silu(gate) * up, [tokens, dim]."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate).mul_(up)

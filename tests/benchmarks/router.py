@@ -1,0 +1,179 @@
+"""How many tokens a second one router replica streams, and what a token costs it.
+
+    load generator --HTTP, SSE--> real router (Serve replica, own listener) --gRPC--> paced engine
+
+The engine is replaced by one that sends every sequence a token each step; everything between it
+and the client is real, the detokenizer and the OpenAI schema included. A token is late when it
+comes more than one step after it was due.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+
+from legato.cluster.client import ClientOptions
+from legato.cluster.membership import NAMESPACE, ActorName
+from legato.cluster.placement import Role
+from legato.deployments.app import router_deployment
+from legato.deployments.config import AppConfig
+from legato.deployments.local_cluster import start_ray
+from legato.deployments.router import RouterOptions
+from legato.engine.models.model_config import ModelConfig
+from legato.tests.benchmarks.paced_engine import PacedEngineActor
+from legato.tests.benchmarks.report import Row, show
+
+
+@dataclass(slots=True)
+class StreamCount:
+    """What one client stream saw."""
+
+    arrivals: list[float] = field(default_factory=list)  # of each token's chunk
+    text: str = ""
+    finish_reason: str | None = None
+
+
+async def stream_one(port: int, num_tokens: int) -> StreamCount:
+    """One streamed chat completion, read as cheaply as Python can."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = json.dumps(
+        {
+            "messages": [{"role": "user", "content": "Go on."}],
+            "max_tokens": num_tokens,
+            "stream": True,
+            "ignore_eos": True,
+        }
+    ).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    count = StreamCount()
+    chunks: list[bytes] = []
+    while not (line := await reader.readline()).startswith(b"data: [DONE]"):
+        if not line:
+            break
+        if line.startswith(b"data: "):
+            count.arrivals.append(time.monotonic())
+            chunks.append(line)
+    writer.close()
+    for chunk in chunks:  # parsed afterwards: not on the router's time
+        choice = json.loads(chunk[6:])["choices"][0]
+        count.text += choice["delta"].get("content") or ""
+        count.finish_reason = choice["finish_reason"] or count.finish_reason
+    return count
+
+
+def late_share(counts: list[StreamCount], step_s: float) -> float:
+    """Share of tokens that came more than a step after they were due, by the stream's own pace."""
+    late = total = 0
+    for count in counts:
+        origin = min(at - index * step_s for index, at in enumerate(count.arrivals))
+        late += sum(
+            at - (origin + index * step_s) > step_s for index, at in enumerate(count.arrivals)
+        )
+        total += len(count.arrivals)
+    return late / max(total, 1)
+
+
+def process_cpu_s(pid: int) -> float:
+    """User and system seconds of a process, from /proc."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def router_pid(port: int) -> int:
+    """The process that listens on `port`, by /proc."""
+    inodes = {
+        line.split()[9]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+    }
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue
+        if target.startswith("socket:[") and target[8:-1] in inodes:
+            return int(link.parts[2])
+    raise RuntimeError(f"nobody listens on port {port}")
+
+
+@contextmanager
+def router(port: int, step_s: float) -> Iterator[None]:
+    """A real router in front of a paced engine."""
+    start_ray()
+    config = AppConfig.from_options({"port": port})
+    vocab_size = ModelConfig.load(Path(config.model.model)).vocab_size
+    client = ClientOptions(secrets.token_hex(4), secrets.token_hex(16), max_queued_requests=100_000)
+    name = str(ActorName.fresh(client.application, Role.DECODE))
+    engine: Any = PacedEngineActor.options(name=name, namespace=NAMESPACE, num_cpus=0).remote(
+        name, client.secret, step_s, vocab_size
+    )
+    ray.get(engine.load.remote())
+    deployment = router_deployment(config, listens=True)
+    serve.run(deployment.bind(RouterOptions(config, client, True), []), route_prefix=None)
+    try:
+        yield
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+async def measure(port: int, num_streams: int, num_tokens: int) -> tuple[list[StreamCount], float]:
+    """All streams at once; the counts, and the router's CPU seconds meanwhile."""
+    deadline = time.monotonic() + 20
+    while True:  # until the router has found the engine
+        try:
+            if (await stream_one(port, 4)).finish_reason == "length":
+                break
+        except (OSError, ValueError, KeyError):
+            await asyncio.sleep(0.2)
+        if time.monotonic() > deadline:
+            raise RuntimeError("the router did not come up")
+    pid = router_pid(port)
+    before = process_cpu_s(pid)
+    counts = await asyncio.gather(*(stream_one(port, num_tokens) for _ in range(num_streams)))
+    return list(counts), process_cpu_s(pid) - before
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--streams", type=int, default=256)
+    parser.add_argument("--step-ms", type=float, default=20.0)
+    parser.add_argument("--tokens", type=int, default=500, help="tokens of each stream")
+    parser.add_argument("--port", type=int, default=8765)
+    args = parser.parse_args()
+    step_s = args.step_ms / 1000
+    with router(args.port, step_s):
+        counts, cpu_s = asyncio.run(measure(args.port, args.streams, args.tokens))
+    num_tokens = sum(len(count.arrivals) for count in counts)
+    broken = [c for c in counts if c.finish_reason != "length" or len(c.arrivals) < args.tokens]
+    first = min(count.arrivals[1] for count in counts)
+    last = max(count.arrivals[-1] for count in counts)
+    is_slow_pace = args.step_ms > 10
+    rows = [
+        Row(
+            f"tokens/s, {args.streams} streams, {args.step_ms:g} ms steps",
+            args.streams * args.tokens / (last - first),
+            "/s",
+            12_000 if is_slow_pace else 40_000,
+            None if is_slow_pace else 40_000,
+        ),
+        Row("router CPU per token", 1e6 * cpu_s / num_tokens, "us", 60, 30, higher_is_better=False),
+        Row("late tokens", 100 * late_share(counts, step_s), "%", 0.5, 0, higher_is_better=False),
+        Row("broken streams", len(broken), "", 0, 0, higher_is_better=False),
+    ]
+    return 0 if show("Router streaming (engine replaced by a paced one)", rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Small random checkpoints in Hugging Face layout, written by transformers itself."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+Family = Literal["llama", "mistral", "qwen2", "qwen3"]
+
+_CLASSES: dict[Family, tuple[Any, Any]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+_SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": [2, 3],
+    "pad_token_id": 0,
+}
+
+
+def make_checkpoint(
+    directory: Path,
+    family: Family,
+    *,
+    seed: int = 0,
+    max_shard_size: str = "5GB",
+    **config_overrides: Any,
+) -> Path:
+    """Writes config, generation config and safetensors of a random float32 model.
+
+    Weights are larger than usual at the start of training, so that wrong maths shows in the logits.
+
+    Returns:
+        `directory`
+    """
+    config_class, model_class = _CLASSES[family]
+    sizes = dict(_SIZES)
+    if family == "qwen2":
+        del sizes["head_dim"]  # derived there
+    generator_state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    config = config_class(initializer_range=0.2, **{**sizes, **config_overrides})
+    model: PreTrainedModel = model_class(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("norm.weight", ".bias")):
+            parameter.data.add_(torch.randn_like(parameter) * 0.2)
+    torch.random.set_rng_state(generator_state)
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+    return directory
+
+
+def load_reference(directory: Path) -> PreTrainedModel:
+    """The same checkpoint as transformers computes it, float32 on the CPU."""
+    config = json.loads((directory / "config.json").read_text())
+    classes = {model_class.__name__: model_class for _, model_class in _CLASSES.values()}
+    model_class = classes[config["architectures"][0]]
+    model: PreTrainedModel = model_class.from_pretrained(directory, dtype=torch.float32)
+    model.eval()
+    return model
+
+
+@torch.inference_mode()
+def greedy_tokens(reference: PreTrainedModel, prompt: list[int], count: int) -> list[int]:
+    """The likeliest next `count` tokens as transformers computes them, past any EOS."""
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(reference(torch.tensor([tokens])).logits[0, -1].argmax()))
+    return tokens[len(prompt) :]
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Sets fields of a JSON file; None removes one."""
+    fields = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in fields.items() if value is not None}))

@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from legato.engine.errors import ConfigError
+from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.parameters import DecoderWeights
+from legato.engine.models.weights import INDEX_FILE, SINGLE_FILE, Placement, load_weights
+from legato.tests.checkpoints import edit_json, make_checkpoint
+
+CPU = Placement(torch.float32, torch.device("cpu"))
+
+
+def load(directory: Path, placement: Placement = CPU) -> DecoderWeights:
+    return load_weights(directory, ModelConfig.load(directory), placement, lambda *_: None)
+
+
+def edit_tensors(directory: Path, **changes: torch.Tensor | None) -> None:
+    tensors = load_file(directory / SINGLE_FILE) | changes
+    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(kept, directory / SINGLE_FILE)
+
+
+def assert_equal(first: DecoderWeights, second: DecoderWeights) -> None:
+    assert torch.equal(first.embedding, second.embedding)
+    assert torch.equal(first.lm_head, second.lm_head)
+    for one, other in zip(first.layers, second.layers, strict=True):
+        assert torch.equal(one.qkv, other.qkv)
+        assert torch.equal(one.gate_up, other.gate_up)
+        assert torch.equal(one.down, other.down)
+
+
+def test_shards_hold_the_same_as_one_file(tmp_path: Path) -> None:
+    whole = make_checkpoint(tmp_path / "whole", "llama")
+    sharded = make_checkpoint(tmp_path / "sharded", "llama", max_shard_size="20KB")
+    assert len(list(sharded.glob("*.safetensors"))) > 2
+    assert_equal(load(whole), load(sharded))
+
+
+def test_joined_matrices_keep_the_order_of_their_sources(tmp_path: Path) -> None:
+    tensors = load_file(make_checkpoint(tmp_path, "qwen3") / SINGLE_FILE)
+    layer = load(tmp_path).layers[1]
+    attention = "model.layers.1.self_attn"
+    parts = [tensors[f"{attention}.{name}_proj.weight"] for name in "qkv"]
+    assert torch.equal(layer.qkv, torch.cat(parts))
+    assert layer.qk_norm is not None
+    assert torch.equal(layer.qk_norm[3], tensors[f"{attention}.q_norm.weight"])
+    assert torch.equal(layer.qk_norm[4], tensors[f"{attention}.k_norm.weight"])
+
+
+def test_a_tied_head_is_the_embedding_itself(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "llama", tie_word_embeddings=True)
+    weights = load(tmp_path)
+    assert weights.lm_head is weights.embedding
+    edit_tensors(tmp_path, **{"lm_head.weight": torch.zeros(97, 32)})
+    assert_equal(load(tmp_path), weights)
+
+
+def test_tensors_are_converted(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "llama")
+    weights = load(tmp_path, Placement(torch.bfloat16, torch.device("cpu")))
+    assert weights.embedding.dtype == weights.layers[0].qkv.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("model.norm.weight", None, r"model\.norm\.weight missing from the weights"),
+        ("model.extra", torch.zeros(1), r"model\.extra in the weights, but not in a Llama"),
+        ("model.norm.weight", torch.zeros(9), r"has shape \[9\], but config.json asks for \[32\]"),
+    ],
+)
+def test_wrong_tensors_are_named(
+    tmp_path: Path, name: str, tensor: torch.Tensor | None, message: str
+) -> None:
+    make_checkpoint(tmp_path, "llama")
+    edit_tensors(tmp_path, **{name: tensor})
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path)
+
+
+def test_old_rope_tables_in_a_checkpoint_are_passed_over(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "llama")
+    before = load(tmp_path)
+    edit_tensors(tmp_path, **{"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(8)})
+    assert_equal(load(tmp_path), before)
+
+
+def test_missing_weights_are_said(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "llama")
+    (tmp_path / SINGLE_FILE).rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="holds no weights"):
+        load(tmp_path)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path, "llama") / SINGLE_FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match=r"model\.safetensors cannot be read"):
+        load(tmp_path)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "llama", max_shard_size="20KB")
+    sorted(tmp_path.glob("*.safetensors"))[1].unlink()
+    with pytest.raises(ConfigError, match=r"safetensors is missing, but .* names it"):
+        load(tmp_path)
+
+
+def test_a_tensor_that_its_shard_lacks_is_named(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "llama")
+    names = dict.fromkeys(load_file(tmp_path / SINGLE_FILE), SINGLE_FILE)
+    edit_tensors(tmp_path, **{"model.norm.weight": None})
+    (tmp_path / INDEX_FILE).write_text("{}")
+    edit_json(tmp_path / INDEX_FILE, weight_map=names)
+    with pytest.raises(ConfigError, match=r"model\.norm\.weight missing from its shard"):
+        load(tmp_path)

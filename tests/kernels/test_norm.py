@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from legato.kernels.norm import add_rms_norm, rms_norm
+
+
+def expected(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    x = x.double()
+    return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight.double()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_rows_are_scaled_by_the_weight(dtype: torch.dtype, tolerance: float) -> None:
+    x, weight = torch.randn(5, 48).to(dtype), torch.rand(48).to(dtype)
+    torch.testing.assert_close(
+        rms_norm(x, weight, 1e-5).double(), expected(x, weight), atol=tolerance, rtol=tolerance
+    )
+
+
+def test_each_head_may_have_a_weight_of_its_own() -> None:
+    x, weight = torch.randn(5, 3, 16), torch.rand(3, 16)
+    actual = rms_norm(x, weight, 1e-5)
+    torch.testing.assert_close(actual.double(), expected(x, weight), atol=1e-5, rtol=1e-5)
+
+
+def test_the_residual_takes_in_the_addition() -> None:
+    x, residual, weight = torch.randn(5, 16), torch.randn(5, 16), torch.rand(16)
+    total = x + residual
+    actual = add_rms_norm(x, residual, weight, 1e-5)
+    assert torch.equal(residual, total)
+    torch.testing.assert_close(actual, rms_norm(total, weight, 1e-5))

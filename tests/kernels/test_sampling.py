@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from legato.kernels.random import exponential_noise
+from legato.kernels.sampling import (
+    add_to_tokens_,
+    apply_repetition_penalty_,
+    draw,
+    filter_min_p_,
+    filter_top_k_top_p_,
+    token_ranks,
+)
+
+PROBABILITIES = torch.tensor([0.1, 0.4, 0.05, 0.25, 0.2])
+
+
+def kept(logits: torch.Tensor) -> list[list[int]]:
+    return [row.isfinite().nonzero().flatten().tolist() for row in logits]
+
+
+def top_k_top_p(top_ks: list[int], top_ps: list[float]) -> list[list[int]]:
+    logits = PROBABILITIES.log().repeat(len(top_ks), 1)
+    filter_top_k_top_p_(logits, torch.tensor(top_ks), torch.tensor(top_ps), max(top_ks))
+    return kept(logits)
+
+
+def test_top_k_keeps_the_likeliest_of_each_row() -> None:
+    assert top_k_top_p([1, 2, 5], [1.0, 1.0, 1.0]) == [[1], [1, 3], [0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("top_p", "tokens"),
+    [(1e-9, [1]), (0.39, [1]), (0.41, [1, 3]), (0.7, [1, 3, 4]), (0.96, [0, 1, 2, 3, 4])],
+)
+def test_top_p_keeps_the_fewest_tokens_that_reach_it(top_p: float, tokens: list[int]) -> None:
+    assert top_k_top_p([5], [top_p]) == [tokens]
+
+
+def test_top_p_shares_out_what_top_k_has_left() -> None:
+    # 0.4 of the 0.65 that two tokens hold are 0.615
+    assert top_k_top_p([2, 2], [0.6, 0.63]) == [[1], [1, 3]]
+
+
+def test_equal_tokens_are_kept_together() -> None:
+    logits = torch.tensor([[1.0, 2.0, 2.0, 2.0, 0.0]])
+    filter_top_k_top_p_(logits, torch.tensor([2]), torch.tensor([1.0]), 2)
+    assert kept(logits) == [[1, 2, 3]]
+
+
+def test_a_row_is_filtered_the_same_in_wider_company() -> None:
+    rows = torch.randn(2, 500) * 3
+    alone, together = rows[:1].clone(), rows.clone()
+    filter_top_k_top_p_(alone, torch.tensor([20]), torch.tensor([0.8]), 20)
+    filter_top_k_top_p_(together, torch.tensor([20, 500]), torch.tensor([0.8, 0.3]), 500)
+    assert torch.equal(alone[0], together[0])
+
+
+def test_min_p_is_relative_to_the_likeliest() -> None:
+    logits = PROBABILITIES.log().repeat(2, 1)
+    filter_min_p_(logits, torch.tensor([0.51, 0.2]))
+    assert kept(logits) == [[1, 3], [0, 1, 3, 4]]
+
+
+def test_repetition_pushes_both_signs_down() -> None:
+    logits = torch.tensor([[2.0, -2.0, 1.0], [2.0, -2.0, 1.0]])
+    apply_repetition_penalty_(
+        logits, torch.tensor([1, 1]), torch.tensor([0, 1]), torch.tensor([2.0, 2.0])
+    )
+    assert logits.tolist() == [[2.0, -2.0, 1.0], [1.0, -4.0, 1.0]]
+
+
+def test_values_are_added_at_their_tokens() -> None:
+    logits = torch.zeros(2, 3)
+    add_to_tokens_(logits, torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([1.5, -1.0]))
+    assert logits.tolist() == [[0.0, 0.0, 1.5], [-1.0, 0.0, 0.0]]
+
+
+def test_draws_follow_the_probabilities() -> None:
+    count = 20_000
+    noise = exponential_noise(torch.full((count,), 11), torch.arange(count), 5)
+    tokens = draw(PROBABILITIES.log().expand(count, -1), noise)
+    observed = torch.bincount(tokens, minlength=5)
+    expected = PROBABILITIES * count
+    chi_square = float(((observed - expected) ** 2 / expected).sum())
+    assert chi_square < 18.47  # 4 degrees of freedom, p = 0.001
+
+
+def test_excluded_tokens_are_never_drawn() -> None:
+    logits = torch.full((1000, 4), float("-inf"))
+    logits[:, 2] = -50.0
+    noise = exponential_noise(torch.arange(1000), torch.zeros(1000, dtype=torch.int64), 4)
+    assert set(draw(logits, noise).tolist()) == {2}
+
+
+def test_the_likeliest_token_has_rank_one() -> None:
+    logits = PROBABILITIES.log().repeat(3, 1)
+    assert token_ranks(logits, torch.tensor([1, 4, 2])).tolist() == [1, 3, 5]

@@ -1,0 +1,82 @@
+"""Words that the generators fill their forms with, and made-up words for what must be copied.
+
+A name from a list can be learned by heart; a made-up one (`Zorvik`, `Melatun`) can only be copied
+from the prompt. The skills that must work on unseen names therefore use made-up words widely.
+"""
+
+import random
+
+from training.split import Split, draw
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text, so that a table of words reads as one."""
+    return tuple(text.split())
+
+
+FIRST_NAMES = words(
+    "Anna Ben Clara David Emma Felix Grace Henry Iris Jack Kate Leo Mia Noah Olivia Peter Rosa Sam "
+    "Tina Victor Wendy Adam Bella Carl Diana Erik Fiona George Hannah Ivan Julia Kevin Laura Mark "
+    "Nina Oscar Paula Ralph Sara Tom Alice Bob Mary John Lucy Max Ella Hugo Maria Omar Priya Yuki "
+    "Chen Ali Zoe Lena Paul Ruth Simon Vera"
+)
+FRUITS = words("apple pear plum cherry lemon orange banana grape peach melon mango fig kiwi lime")
+ANIMALS = words(
+    "cat dog horse cow sheep goat pig hen duck goose mouse rabbit fox wolf bear deer lion tiger "
+    "zebra monkey frog snake fish whale shark bird owl eagle bee ant"
+)
+COLOURS = words("red blue green yellow white black brown grey pink purple orange gold silver")
+OBJECTS = words(
+    "book pen lamp chair table cup plate spoon fork knife bag box key clock phone coat hat shoe "
+    "glove ring ball kite drum bell rope map coin candle mirror bottle basket blanket ladder "
+    "hammer bucket"
+)
+PLACES_INSIDE = words("kitchen garden office bedroom hall garage cellar attic library school")
+FOODS = words("bread rice soup cheese cake pasta salad honey butter milk tea coffee juice water")
+NATURE = words("river hill lake forest mountain beach island field stone tree flower cloud star")
+JOBS = words(
+    "baker teacher doctor farmer painter driver nurse pilot cook singer writer gardener lawyer "
+    "engineer plumber tailor sailor judge"
+)
+CITIES = words(
+    "Paris London Berlin Rome Madrid Vienna Lisbon Oslo Dublin Athens Tokyo Cairo Delhi Boston "
+    "Chicago Sydney Toronto Munich Milan Geneva Hamburg Porto Seattle Denver Dallas"
+)
+DAYS = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+LANGUAGES = words("French German Spanish Italian Japanese Polish Dutch Greek Swedish Turkish")
+COMMON_WORDS = (*FRUITS, *ANIMALS, *COLOURS, *OBJECTS, *FOODS, *NATURE)
+
+_ONSETS = words("b d f g h j k l m n p r s t v w z br dr gr kr pl tr st ch sh qu c y")
+_VOWELS = words("a e i o u a e i o u ai ea ou")
+_CODAS = ("", "", "", "n", "r", "l", "k", "s", "m", "t", "x", "nd")
+
+
+def _made_up(rng: random.Random) -> str:
+    syllables = rng.choice((1, 2, 2, 2, 3, 3))
+    start = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables))
+    return start + rng.choice(_ONSETS[:18]) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+
+
+def made_up_word(rng: random.Random, split: Split) -> str:
+    """A lower-case word that no dictionary has, of 2 to 4 syllables."""
+    return draw(rng, split, _made_up)
+
+
+def made_up_name(rng: random.Random, split: Split) -> str:
+    """A made-up word with a capital letter."""
+    return made_up_word(rng, split).capitalize()
+
+
+def person(rng: random.Random, split: Split) -> str:
+    """A first name: made up always where held out, and half of the time where trained."""
+    if split is Split.TRAIN and rng.random() < 0.5:
+        return rng.choice(FIRST_NAMES)
+    return made_up_name(rng, split)
+
+
+def place(rng: random.Random, split: Split) -> str:
+    """A town's name: made up always where held out, and two times in three where trained."""
+    if split is Split.TRAIN and rng.random() < 0.35:
+        return rng.choice(CITIES)
+    name = made_up_name(rng, split)
+    return f"{rng.choice(('New', 'Port', 'Old', 'San'))} {name}" if rng.random() < 0.1 else name
