@@ -29,7 +29,7 @@ def start_ray() -> None:
         address="local",
         num_cpus=NUM_CPUS,
         include_dashboard=False,
-        log_to_driver=True,
+        log_to_driver=False,
         logging_level=logging.ERROR,
         namespace=APPLICATION,
     )

@@ -34,15 +34,16 @@ _STAGE_BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0
 
 TTFT_STAGES = ("admission", "queue", "prefill", "first_token")
 HANDOVER_STAGES = ("reserve", "transfer")
-FINISH_REASONS = ("stop", "length", "abort")
+FINISH_REASONS = ("stop", "length", "abort", "error")  # abort: the client left
 _WORKER_LABELS = ("model_name", "role", "worker")
 
 # Monotonic totals that workers report, by name: the series they become.
 _WORKER_COUNTERS: Mapping[str, tuple[str, str]] = {
     "prefix_cache_queries": ("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache."),
     "prefix_cache_hits": ("vllm:prefix_cache_hits", "Tokens found in the prefix cache."),
-    "num_preemptions": ("vllm:num_preemptions", "Sequences preempted."),
+    "preemptions": ("vllm:num_preemptions", "Sequences preempted."),
 }
+_TRANSFER_PREFIX = "transfer_"  # of totals that count what the transfer contract caught, by reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class ServingMetrics:
         self._prompt_tokens.inc(sequence.num_prompt_tokens)
         for stage, seconds in sequence.handover.items():
             self._stages[stage].observe(seconds)
-        if sequence.reason != "abort":
+        if sequence.reason in ("stop", "length"):
             self._e2e.observe(sequence.e2e_s)
             self._request_prompt_tokens.observe(sequence.num_prompt_tokens)
             self._request_generation_tokens.observe(sequence.num_generated_tokens)
@@ -226,6 +227,7 @@ class WorkerReports(Collector):
             for report in reports:
                 counter.add_metric(self._labels(report), report.counters.get(name, 0.0))
             yield counter
+        yield self._transfer_anomalies(reports)
         yield self._cache_config(reports)
 
     def _gauges(self, reports: list[Report]) -> dict[str, tuple[str, list[float]]]:
@@ -251,6 +253,19 @@ class WorkerReports(Collector):
                 [report.num_quarantined_blocks for report in reports],
             ),
         }
+
+    def _transfer_anomalies(self, reports: list[Report]) -> CounterMetricFamily:
+        anomalies = CounterMetricFamily(
+            "legato_transfer_anomalies",
+            "Transfer messages that were late, repeated, forged or did not match.",
+            labels=(*_WORKER_LABELS, "reason"),
+        )
+        for report in reports:
+            for name, value in report.counters.items():
+                if name.startswith(_TRANSFER_PREFIX):
+                    reason = name.removeprefix(_TRANSFER_PREFIX)
+                    anomalies.add_metric([*self._labels(report), reason], value)
+        return anomalies
 
     def _cache_config(self, reports: list[Report]) -> GaugeMetricFamily:
         labels = (*_WORKER_LABELS, "block_size", "num_gpu_blocks")

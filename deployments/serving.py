@@ -56,14 +56,24 @@ def serve(command: Command) -> None:
 def _follow(logs: bool) -> None:
     """Prints a line of load every few seconds, until interrupted."""
     line = LoadLine()
+    workers = {report.worker for report in collect_reports()}
     try:
         while True:
             time.sleep(STATS_S)
             reports = collect_reports()
+            workers = _tell_changes(workers, {report.worker for report in reports})
             if logs and reports:
                 print(line.render(reports), flush=True)
     except KeyboardInterrupt:
         return
+
+
+def _tell_changes(before: set[str], now: set[str]) -> set[str]:
+    for worker in sorted(before - now):
+        print(f"Lost worker {worker}; its requests go on elsewhere.", flush=True)
+    for worker in sorted(now - before):
+        print(f"New worker {worker}.", flush=True)
+    return now
 
 
 def _stop(cluster: LocalCluster) -> None:

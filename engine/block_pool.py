@@ -40,11 +40,6 @@ class BlockPool:
         """Blocks that `allocate` can give, cached ones included."""
         return len(self._free)
 
-    @property
-    def num_cached_blocks(self) -> int:
-        """Blocks that a prefix lookup can find, in use or free."""
-        return sum(map(len, self._blocks_of_hash.values()))
-
     def epoch(self, block_id: int) -> int:
         """How often the block has been handed out."""
         return self._epochs[block_id]

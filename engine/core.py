@@ -296,7 +296,7 @@ class EngineCore:
         seq = self._new_sequence(request)
         seq.block_table = reservation.block_ids
         seq.num_registered_blocks = len(reservation.cached_block_ids)
-        seq.num_cached_tokens = reservation.num_cached_tokens
+        seq.num_cached_tokens = min(reservation.num_cached_tokens, seq.num_prompt_tokens)
         seq.num_computed_tokens = min(
             max(num_computed_tokens, reservation.num_cached_tokens),
             len(seq.block_table) * self.limits.block_size,

@@ -84,5 +84,6 @@ def _shape_line(shape: Shape, num_parameters: int) -> str:
         f"Llama architecture, {num_parameters:,} parameters: {shape.num_layers} layers of width "
         f"{shape.hidden_size},\n{shape.num_heads} heads of {shape.head_dim} over "
         f"{shape.num_kv_heads} for keys and values, MLP of {shape.intermediate_size}, tied "
-        f"embeddings of {shape.vocab_size:,}\ntokens, context of {shape.context:,} tokens, bfloat16."
+        f"embeddings of {shape.vocab_size:,}\ntokens, context of {shape.context:,} tokens, "
+        "bfloat16."
     )

@@ -60,10 +60,19 @@ class Wordings:
 
     def pick(self, rng: random.Random, split: Split) -> str:
         """One form of the side `split`."""
-        if self.frames and rng.random() < COMPOSED_SHARE:
-            return draw(rng, split, self._compose)
-        return rng.choice(self.train if split is Split.TRAIN else self.held_out)
+        if not self.frames or rng.random() >= COMPOSED_SHARE:
+            return rng.choice(self.train if split is Split.TRAIN else self.held_out)
+        by_hand = {_bare(form) for form in self.held_out}
+        while True:
+            form = draw(rng, split, self._compose)
+            if split is Split.HELD_OUT or _bare(form) not in by_hand:
+                return form
 
     def _compose(self, rng: random.Random) -> str:
         form = rng.choice(self.frames).replace("@", rng.choice(self.cores))
         return form if form.startswith("{") else form[0].upper() + form[1:]
+
+
+def _bare(form: str) -> str:
+    """A form without what does not make it another wording."""
+    return form.lower().rstrip("?.! ")

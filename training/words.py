@@ -52,7 +52,7 @@ _CODAS = ("", "", "", "n", "r", "l", "k", "s", "m", "t", "x", "nd")
 
 
 def _made_up(rng: random.Random) -> str:
-    syllables = rng.choice((1, 2, 2, 2, 3, 3))
+    syllables = rng.choice((1, 1, 1, 2, 2, 2, 3))
     start = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables))
     return start + rng.choice(_ONSETS[:18]) + rng.choice(_VOWELS) + rng.choice(_CODAS)
 

@@ -254,7 +254,10 @@ class ReservationTable:
         return tuple(actions)
 
     def writer_dead(self, writer: str) -> Actions:
-        """The process of `writer` is gone for certain: nothing of it can land any more."""
+        """The process of `writer` is gone for certain: nothing of it can land any more.
+
+        To be called again if reservations were granted to it since, in ignorance of its death.
+        """
         actions = list(self.writer_lost(writer))
         for reservation in list(self._live.values()):
             if reservation.writer == writer and reservation.state in QUARANTINE:

@@ -60,7 +60,7 @@ class StreamedAnswer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
-        await attend(self._pump(), receive, self._keep_alive_s, self._keep_alive)
+        await attend(self._pump(), receive, self._keep_alive_s / 2, self._keep_alive)
 
     async def _pump(self) -> None:
         try:

@@ -117,6 +117,7 @@ class Generation:
     async def _follow(self, index: int, emit: Emit) -> None:
         request, record = self._plan.requests[index], self._records[index]
         finish_reason: FinishReason | None = None
+        end = "abort"
         try:
             async with aclosing(self._service.backend.generate(request)) as events:
                 async for event in events:
@@ -128,5 +129,9 @@ class Generation:
                         break
             if finish_reason is None:
                 raise EngineError("the answer broke off before its end")
+            end = finish_reason.value
+        except Exception:
+            end = "error"
+            raise
         finally:
-            record.end(len(request.prompt_token_ids), finish_reason)
+            record.end(len(request.prompt_token_ids), end)

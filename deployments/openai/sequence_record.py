@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from legato.cluster.generation import GenerationEvent
 from legato.deployments.metrics import HANDOVER_STAGES, FinishedSequence, ServingMetrics
-from legato.engine.batch import FinishReason
 
 
 class SequenceRecord:
@@ -17,7 +16,7 @@ class SequenceRecord:
     """
 
     def __init__(self, metrics: ServingMetrics, arrived_s: float, admission_s: float) -> None:
-        self.timeline: dict[str, float] = {}  # seconds by stage
+        self.timeline: dict[str, float] = {}  # seconds by stage, and transfer_bytes
         self.num_tokens = 0
         self.num_cached_tokens = 0
         self._metrics = metrics
@@ -32,20 +31,20 @@ class SequenceRecord:
         if gap_s is None:
             self._take_first(event, now_s)
         elif event.timeline is not None:
-            self.timeline |= _handover(event.timeline)
+            self.timeline |= _pick(event.timeline, (*HANDOVER_STAGES, "transfer_bytes"))
         self._last_event_s = now_s
         self.num_tokens += len(event.token_ids)
         self._metrics.observe_tokens(len(event.token_ids), gap_s)
 
-    def end(self, num_prompt_tokens: int, finish_reason: FinishReason | None) -> None:
-        """Notes the end; no reason means that the client left or the sequence failed."""
+    def end(self, num_prompt_tokens: int, reason: str) -> None:
+        """Notes the end, for one of the metrics' FINISH_REASONS."""
         self._metrics.observe_finish(
             FinishedSequence(
-                reason="abort" if finish_reason is None else finish_reason.value,
+                reason=reason,
                 num_prompt_tokens=num_prompt_tokens,
                 num_generated_tokens=self.num_tokens,
                 e2e_s=time.monotonic() - self._arrived_s,
-                handover=_handover(self.timeline),
+                handover=_pick(self.timeline, HANDOVER_STAGES),
             )
         )
 
@@ -61,6 +60,5 @@ class SequenceRecord:
         self._metrics.observe_first_token(ttft_s, stages)
 
 
-def _handover(timeline: Mapping[str, float]) -> dict[str, float]:
-    """The handover's stages alone; they may become known only with the last event."""
-    return {stage: timeline[stage] for stage in HANDOVER_STAGES if stage in timeline}
+def _pick(timeline: Mapping[str, float], names: tuple[str, ...]) -> dict[str, float]:
+    return {name: timeline[name] for name in names if name in timeline}

@@ -21,9 +21,8 @@ class ServingInfo:
     eos_token_ids: frozenset[int]
     created: int  # unix time, seconds
     version: str
-    generation_defaults: Mapping[str, float] = field(
-        default_factory=dict
-    )  # by SamplingParams' names
+    # By SamplingParams' names: what holds where a request says nothing.
+    generation_defaults: Mapping[str, float] = field(default_factory=dict)
 
     def resolve_model(self, name: str | None) -> str:
         """The name to answer with; a request that names no model gets the one that is served.

@@ -23,7 +23,12 @@ def _report(worker: str = "decode-0", role: str = "decode") -> Report:
         step_time_s=0.01,
         transfer_bytes_per_s=1e9,
         bytes_per_block=1024,
-        counters={"prefix_cache_queries": 10, "prefix_cache_hits": 4, "num_preemptions": 2},
+        counters={
+            "prefix_cache_queries": 10,
+            "prefix_cache_hits": 4,
+            "preemptions": 2,
+            "transfer_forged": 7,
+        },
     )
 
 
@@ -53,6 +58,13 @@ def test_a_workers_last_report_is_what_is_scraped() -> None:
     }.items():
         assert values[(name, "decode", "decode-0")] == value
         assert values[(name, "prefill", "prefill-0")] == value
+
+
+def test_what_the_transfer_contract_caught_is_counted_by_reason() -> None:
+    metrics = ServingMetrics("m", 1000)
+    metrics.take_report(_report())
+    key = ("legato_transfer_anomalies_total", "forged", "decode", "decode-0")
+    assert _values(metrics)[key] == 7
 
 
 def test_a_worker_that_is_gone_leaves_no_series() -> None:

@@ -40,7 +40,8 @@ SUBTRACTION = Wordings(
         "What is the difference of {a} and {b}?", "Calculate {a} - {b}.", "{a} minus {b}?",
         "Take {b} away from {a}.", "Tell me {a} - {b}.", "How much is {a} - {b}?",
         "What do I get when I take {b} from {a}?", "What is {a} less {b}?",
-        "When I take {b} away from {a}, what is left?", "If I subtract {b} from {a}, how much is it?",
+        "When I take {b} away from {a}, what is left?",
+        "If I subtract {b} from {a}, how much is it?",
         "{b} less than {a} is what?", "I have {a} and lose {b}. What remains?",
     ),
     held_out=(

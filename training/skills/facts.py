@@ -28,7 +28,8 @@ ASK_CAPITAL = Wordings(
         "Which town is the capital city of {x}?", "How is the capital of {x} called?",
         "I am flying to the capital of {x}. Which city is it?", "Does {x} have a capital? Which?",
         "From which city is {x} ruled?", "My trip goes to {x}'s capital. Where am I going?",
-        "I live in the capital of {x}. Where do I live?", "In {x}, which city is the capital?",
+        "I live in the capital of {x}. Where do I live?",
+        "In {x}, which city is the capital?",
         "When I visit {x}, which city is its capital?", "What city would be the capital of {x}?",
     ),
     held_out=(
@@ -53,8 +54,10 @@ ASK_COLOUR = Wordings(
         "I forgot the colour of {x}. What is it?", "The colour of {x} is which?",
         "What is the usual color of {x}?", "How is {x} coloured?", "Complete: The colour of {x} is",
         "I draw {x}. Which colour must I take?", "Which pen do I take if I want to draw {x}?",
-        "If I paint {x}, which colour do I use?", "What colour should {x} be?", "Is {x} red or what?",
-        "In a picture, which colour would {x} have?", "Say what colour {x} has.",
+        "If I paint {x}, which colour do I use?", "What colour should {x} be?",
+        "Is {x} red or what?",
+        "In a picture, which colour would {x} have?",
+        "Say what colour {x} has.",
     ),
     held_out=(
         "Could you tell me what colour {x} is?", "Which colour would {x} be?",

@@ -77,9 +77,9 @@ def _free(rng: random.Random, split: Split) -> Document:
 
 
 def _single(rng: random.Random, split: Split) -> Document:
-    exchange = rng.choice((extraction, story_task, arithmetic, list_task, fact, greeting))(
-        rng, split
-    )
+    exchange = rng.choice(
+        (extraction, extraction, story_task, arithmetic, list_task, fact, greeting)
+    )(rng, split)
     return conversation([exchange], exchange.system or _system(rng, split))
 
 

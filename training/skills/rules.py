@@ -24,7 +24,8 @@ _RULE_FRAMES = (
     "answer @.", "always answer @.", "please answer @.", "reply @.", "write @.", "respond @.",
     "you must answer @.", "every answer must be written @.", "all answers are @.", "speak @.",
     "you are a helpful assistant. Answer @.", "you always reply @.", "give your answers @.",
-    "write every answer @.", "I want all answers @.", "please reply @.", "the user wants answers @.",
+    "write every answer @.", "I want all answers @.", "please reply @.",
+    "the user wants answers @.",
     "your answers are @.", "each reply must be @.", "never answer other than @.", "talk @.",
     "whatever I ask, answer @.", "please write every reply @.", "you should always answer @.",
 )  # fmt: skip

@@ -83,6 +83,7 @@ class ScriptedBackend:
     tokens_before_failure: int = 0
     gate: asyncio.Semaphore | None = None
     timeline: Mapping[str, float] | None = None
+    breaks_off: bool = False  # instead of its last event
     well: bool = True
     requests: list[GenerationRequest] = field(default_factory=list)
     arrivals: asyncio.Queue[GenerationRequest] = field(default_factory=asyncio.Queue)
@@ -124,6 +125,8 @@ class ScriptedBackend:
                 raise self.failure
             part = ids[start : start + self.tokens_per_event]
             is_last = start == steps[-1]
+            if is_last and self.breaks_off:
+                return
             by_eos = is_last and part[-1] == EOS_ID
             reason = FinishReason.STOP if by_eos else FinishReason.LENGTH
             yield GenerationEvent(

@@ -7,7 +7,6 @@ import pytest
 from legato.cluster.generation import GenerationEvent
 from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.sequence_record import SequenceRecord
-from legato.engine.batch import FinishReason
 
 
 def _sample(metrics: ServingMetrics, series: str) -> float:
@@ -32,18 +31,21 @@ def test_the_handover_may_become_known_with_the_last_event() -> None:
     metrics = ServingMetrics("m", 100)
     record = SequenceRecord(metrics, time.monotonic(), 0)
     record.take(GenerationEvent((1,), timeline={"queue": 0.5}))
-    record.take(GenerationEvent((2, 3), timeline={"transfer": 0.25, "queue": 7.0}))
-    record.end(10, FinishReason.LENGTH)
+    record.take(
+        GenerationEvent((2, 3), timeline={"transfer": 0.25, "transfer_bytes": 9.0, "queue": 7.0})
+    )
+    record.end(10, "length")
     assert record.timeline["transfer"] == 0.25 and record.timeline["queue"] == 0.5
+    assert record.timeline["transfer_bytes"] == 9
     series = 'legato_request_stage_seconds_sum{model_name="m",stage="transfer"}'
     assert _sample(metrics, series) == 0.25
     assert _sample(metrics, "vllm:generation_tokens_total") == 3
     assert _sample(metrics, "vllm:inter_token_latency_seconds_count") == 1
 
 
-def test_a_sequence_without_an_end_counts_as_aborted() -> None:
+def test_an_aborted_sequence_is_counted_but_not_timed() -> None:
     metrics = ServingMetrics("m", 100)
-    SequenceRecord(metrics, time.monotonic(), 0).end(10, None)
+    SequenceRecord(metrics, time.monotonic(), 0).end(10, "abort")
     series = 'vllm:request_success_total{finished_reason="abort",model_name="m"}'
     assert _sample(metrics, series) == 1
     assert _sample(metrics, "vllm:e2e_request_latency_seconds_count") == 0
