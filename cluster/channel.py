@@ -39,7 +39,9 @@ logger = logging.getLogger(__name__)
 class Stream(Generic[M]):
     """One end of a stream: `send` never blocks, `run` delivers what arrives until it ends.
 
-    `M` is the union of the messages that may arrive; anything else ends the stream.
+    `M` is the union of the messages that may arrive; anything else ends the stream. Either side
+    sends `heartbeat` every `heartbeat_s` seconds, and ends the stream after `silence_s` without
+    a word from the other.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Stream(Generic[M]):
         write: Callable[[bytes], Awaitable[None]],
         incoming: type[M] | Any,
         heartbeat: Message,
+        heartbeat_s: float = HEARTBEAT_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._read = read
         self._write = write
@@ -56,6 +60,8 @@ class Stream(Generic[M]):
         )
         self._encoder = msgspec.msgpack.Encoder()
         self._heartbeat = heartbeat
+        self._heartbeat_s = heartbeat_s
+        self._silence_s = silence_s
         self._outbox: list[Message] = []
         self._wake = asyncio.Event()
         self._last_heard = time.monotonic()
@@ -120,9 +126,9 @@ class Stream(Generic[M]):
                 await self._write(self._encoder.encode(messages))
 
     async def _beat(self) -> None:
-        while time.monotonic() - self._last_heard < SILENCE_S:
+        while time.monotonic() - self._last_heard < self._silence_s:
             self.send(self._heartbeat)
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(self._heartbeat_s)
 
 
 Handler = Callable[

@@ -80,7 +80,9 @@ class Gang:
             EngineError: an actor died.
         """
         try:
-            descriptions: list[WorkerDescription] = await asyncio.gather(*(rank.load.remote() for rank in self._ranks))
+            descriptions: list[WorkerDescription] = await asyncio.gather(
+                *(rank.load.remote() for rank in self._ranks)
+            )
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, LegatoError):

@@ -1,5 +1,6 @@
 """A request on a worker: which router asked for it, and which engine sequence answers it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from legato.cluster.channel import Stream
@@ -14,7 +15,8 @@ class LiveRequest:
 
     stream: Stream[ToWorker]  # to the router that sent it
     submit: Submit
-    seq_id: int | None = None  # None: not (or not yet, or no more) in the engine
+    on_over: Callable[["LiveRequest"], None]  # its worker forgets it
+    seq_id: int | None = None  # None: not (or not yet) in the engine
     is_over: bool = False
     times: StageTimes = field(default_factory=StageTimes)
 
@@ -30,10 +32,15 @@ class LiveRequest:
             salt=submit.salt,
         )
 
+    def end(self) -> None:
+        """The router has been told all there is to tell."""
+        self.is_over = True
+        self.on_over(self)
+
     def fail(self, error: Exception) -> None:
         """Tells the router; the request is over here."""
-        self.is_over = True
         self.stream.send(failure_of(self.submit.request, error))
+        self.end()
 
 
 def failure_of(request: int, error: Exception) -> Failed:

@@ -48,11 +48,7 @@ class ActorName:
 def live_actor_names() -> set[str]:
     """Names of the engine actors that Ray knows as alive or starting. Blocks for milliseconds."""
     entries = ray.util.list_named_actors(all_namespaces=True)
-    return {
-        entry["name"]
-        for entry in entries
-        if entry["namespace"] == NAMESPACE
-    }
+    return {entry["name"] for entry in entries if entry["namespace"] == NAMESPACE}
 
 
 def live_workers(application: str) -> list[ActorName]:

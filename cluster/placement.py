@@ -118,7 +118,7 @@ def _prefill_s(worker: WorkerLoad, demand: Demand) -> float:
 
 
 def _alone(demand: Demand, workers: Iterable[WorkerLoad], decision: Decision) -> Iterable[_Option]:
-    """One worker computes and generates; its prefill stalls each of its streams, and one to come."""
+    """One worker does both; its prefill stalls each of its streams, and one to come."""
     for worker in workers:
         prefill_s = _prefill_s(worker, demand)
         ttft_s = _wait_s(worker) + prefill_s

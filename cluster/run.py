@@ -135,17 +135,18 @@ class Run:
             self._leave(half)
         else:
             self._on_failed(half, message)
+        self._notify()  # of an event, or that nobody is left who could send one
 
     def _on_failed(self, half: RunHalf, failure: Failed) -> None:
         attempt = self.attempt
         attempt.failures.append(failure)
         was_prefill = half is attempt.prefill
         self._leave(half)
-        if was_prefill and attempt.decode is not None and not attempt.decode_streams:
-            # D waits for blocks that will never come.
+        is_stuck = not attempt.decode_streams or bool(self._early)
+        if was_prefill and attempt.decode is not None and is_stuck:
+            # What D waits for, or what lies before D's tokens, will never come.
             attempt.decode.drop(cancel=True)
             attempt.remove(attempt.decode)
-        self._notify()
 
     def _leave(self, half: RunHalf) -> None:
         half.drop(cancel=False)
@@ -186,7 +187,6 @@ class Run:
         self._is_first = False
         if is_last:
             self.end(cancel=True)
-        self._notify()
 
     def _timeline(self) -> dict[str, float]:
         times = self.times

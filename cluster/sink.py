@@ -1,6 +1,7 @@
 """The receiving half of handovers on a worker: gives the ReservationTable its hands and ears.
 
-    Submit --reserve--> engine --Grant--> P ... KV lands in our pool ... --Commit--> verify --adopt--> engine
+    Submit --reserve--> engine --Grant--> P   ... KV lands in our pool ...
+    P --Commit--> verify the digests --adopt--> engine
 
 The table decides; this module moves its actions to the engine's thread, to the links and to the
 digest's thread, and brings the outcomes back. It opens the link to a prefill worker when the
@@ -31,7 +32,7 @@ from legato.cluster.transfer.receiver_actions import (
     Send,
     Verify,
 )
-from legato.cluster.transfer.transport import PoolDescriptor
+from legato.cluster.transfer.transport import PoolDescriptor, wait_out
 from legato.cluster.wire import Deny, Heartbeat, Hello, Peer, ToDecode
 from legato.engine.core import EngineCore
 from legato.engine.errors import OverloadedError, WorkerLostError
@@ -129,8 +130,11 @@ class HandoverSink:
                     self._adopt(action)
 
     async def _verify(self, handle: bytes, block_ids: tuple[int, ...]) -> None:
-        digests = await asyncio.to_thread(block_digests, self._pool.tensor, block_ids)
-        self._act(self.table.finish_commit(handle, digests))
+        digests: list[int] | None = None  # KV that cannot be verified is not trusted
+        try:
+            digests = await asyncio.to_thread(block_digests, self._pool.tensor, block_ids)
+        finally:
+            self._act(self.table.finish_commit(handle, digests))
 
     def _adopt(self, adopt: Adopt) -> None:
         live, reservation = self._waiting.pop(adopt.transfer)
@@ -155,7 +159,8 @@ class HandoverSink:
         if not self.table.begin_write(writer, handle, block_ids):
             return False
         try:
-            await asyncio.to_thread(store_blocks, self._pool.tensor, block_ids, data)
+            copying = asyncio.to_thread(store_blocks, self._pool.tensor, block_ids, data)
+            await wait_out(asyncio.ensure_future(copying))
         finally:
             self._act(self.table.end_write(handle))
         return True

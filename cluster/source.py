@@ -21,13 +21,13 @@ import ray
 from legato.cluster.channel import Stream
 from legato.cluster.engine_loop import EngineLoop
 from legato.cluster.live_request import LiveRequest
+from legato.cluster.membership import NAMESPACE
 from legato.cluster.rates import Rates
 from legato.cluster.sink import LocalPool
-from legato.cluster.membership import NAMESPACE
 from legato.cluster.transfer.choose import choose_transport
 from legato.cluster.transfer.early_grants import EarlyGrants
 from legato.cluster.transfer.object_store import RayBlockReceiver
-from legato.cluster.transfer.sender import Handover, HandoverPolicy
+from legato.cluster.transfer.sender import Handover, HandoverPolicy, HandoverState
 from legato.cluster.transfer.sender_events import (
     BlocksComputed,
     Cancelled,
@@ -74,6 +74,8 @@ logger = logging.getLogger(__name__)
 MAX_BYTES_LEFT = 64 << 20
 # For how long a Grant waits for its Submit.
 EARLY_S = 10.0
+# For how long a Commit waits for its answer; a sequence stands still meanwhile.
+COMMIT_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +108,7 @@ class _Giving:
     link: _DecodeLink | None = None  # None: before the Grant
     handle: bytes | None = None  # of the reservation
     reserve_s: float = 0.0  # from the start to the Grant
+    committing_since: float | None = None
     num_pinned_blocks: int = 0  # how far down the block table pins were asked for
 
 
@@ -157,7 +160,7 @@ class HandoverSource:
                 self._feed(giving, FinishedHere())
             elif output.timing is not None:
                 self._feed(giving, FirstToken())
-        givings = [one for one in self._by_seq.values() if one.live.seq_id is not None]
+        givings = list(self._by_seq.values())
         if result.num_preempted:
             for giving in givings:
                 giving.num_pinned_blocks = 0
@@ -202,7 +205,6 @@ class HandoverSource:
             case Resume():
                 self._engine.post(lambda core: core.resume(seq_id))
             case Release():
-                giving.live.seq_id = None
                 self._engine.post(lambda core: core.release(seq_id))
             case Send(message):
                 if giving.link is not None:
@@ -215,7 +217,6 @@ class HandoverSource:
     def _report_handed_over(self, giving: _Giving) -> None:
         live, handover = giving.live, giving.handover
         self.num_handed_over += 1
-        live.is_over = True
         times = msgspec.structs.replace(
             live.times,
             reserve_s=giving.reserve_s,
@@ -223,6 +224,7 @@ class HandoverSource:
             transfer_bytes=handover.transfer_bytes,
         )
         live.stream.send(HandedOver(live.submit.request, times))
+        live.end()
 
     def _on_paused(self, giving: _Giving, paused: PausedSequence | None) -> None:
         if paused is None:
@@ -313,8 +315,14 @@ class HandoverSource:
         return choice.transport
 
     def tick(self) -> None:
-        """To be called about once a second: Grants whose Submit never came are given up."""
-        for worker, abandon in self._early.expire(time.monotonic()):
+        """To be called about once a second: gives up on what was waited for too long."""
+        now = time.monotonic()
+        for giving in list(self._by_transfer.values()):
+            is_committing = giving.handover.state is HandoverState.COMMITTING
+            giving.committing_since = (giving.committing_since or now) if is_committing else None
+            if giving.committing_since is not None and now - giving.committing_since > COMMIT_S:
+                self._feed(giving, LinkLost())
+        for worker, abandon in self._early.expire(now):
             if worker in self._links:
                 self._links[worker].stream.send(abandon)
 

@@ -8,6 +8,7 @@
 It is the same for both roles. It knows neither Ray nor gRPC: streams come in as objects.
 """
 
+import asyncio
 import logging
 import time
 from functools import partial
@@ -48,6 +49,7 @@ class Worker:
         self.role = role
         self.rates = Rates()
         self.failure: str | None = None
+        self._died = asyncio.Event()
         self.last_report: Report | None = None
         self.engine = EngineLoop(core, self._on_step, self._on_death)
         self.sink = HandoverSink(self.engine, pool, secret, self._on_started)
@@ -94,7 +96,7 @@ class Worker:
         if self.failure is not None:
             stream.send(failure_of(submit.request, EngineError(self.failure)))
             return
-        live = LiveRequest(stream, submit)
+        live = LiveRequest(stream, submit, self._forget)
         requests[submit.request] = live
         if submit.prefill_at is not None:
             self.sink.submit(live, submit.prefill_at)
@@ -153,10 +155,9 @@ class Worker:
             )
         )
         if output.finish_reason is not None:
-            self._end(live)
+            live.end()
 
-    def _end(self, live: LiveRequest) -> None:
-        live.is_over = True
+    def _forget(self, live: LiveRequest) -> None:
         if live.seq_id is not None:
             self._by_seq.pop(live.seq_id, None)
         requests = self._sessions.get(live.stream)
@@ -166,11 +167,14 @@ class Worker:
     def _on_death(self, error: BaseException) -> None:
         self.failure = str(error) or type(error).__name__
         for requests in self._sessions.values():
-            for live in requests.values():
-                if not live.is_over:
-                    live.fail(EngineError(self.failure))
-            requests.clear()
-        self._by_seq.clear()
+            for live in list(requests.values()):
+                live.fail(EngineError(self.failure))
+        self._died.set()
+
+    async def wait_until_dead(self) -> str:
+        """Returns the reason when the engine has died."""
+        await self._died.wait()
+        return self.failure or "unknown"
 
     # ------------------------------------------------------------------ reports
 

@@ -19,6 +19,7 @@ from legato.cluster.client import ClientOptions
 from legato.cluster.engine_actor import EngineActorOptions
 from legato.cluster.gang import GangResources
 from legato.cluster.placement import Role
+from legato.cluster.transfer.transport import KVTransport
 from legato.deployments.config import AppConfig
 from legato.deployments.router import RouterOptions, RouterReplica
 from legato.deployments.worker import WorkerOptions, WorkerReplica
@@ -117,7 +118,8 @@ def _worker_options(config: AppConfig, identity: _Identity, role: Role) -> Worke
     on_gpu = _uses_gpus(config)
     num_workers = config.cluster.prefill_replicas + config.cluster.decode_replicas
     num_threads = None if on_gpu else max(1, (os.cpu_count() or 1) // num_workers)
-    engine = EngineActorOptions(config.engine, identity.secret, num_threads)
+    transport = KVTransport(config.cluster.kv_transport)
+    engine = EngineActorOptions(config.engine, identity.secret, num_threads, transport)
     return WorkerOptions(identity.application, role, engine, _resources(config))
 
 

@@ -33,6 +33,12 @@ class ClusterOptions:
     )
     decode_replicas: int = option(1, "workers that generate", minimum=1)
     router_replicas: int = option(1, "processes that speak HTTP with clients", minimum=1)
+    kv_transport: str = option(
+        "auto",
+        "how KV blocks pass between workers; auto: shared memory on one host, else Ray's object "
+        "store",
+        ("auto", "object_store"),
+    )
     local_prefill_max_tokens: int | None = option(
         None,
         "decode workers compute up to this many uncached prompt tokens themselves; default: "

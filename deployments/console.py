@@ -12,7 +12,7 @@ import ray
 from tqdm import tqdm
 
 from legato.cluster.engine_actor import LoadProgress, WorkerDescription
-from legato.cluster.membership import NAMESPACE, live_actor_names
+from legato.cluster.membership import NAMESPACE, ActorName, live_actor_names
 from legato.cluster.wire import Report
 from legato.deployments.config import AppConfig
 
@@ -24,6 +24,9 @@ def _workers() -> dict[str, Any]:
     """The rank-0 actors' handles, by name."""
     handles = {}
     for name in sorted(live_actor_names()):
+        parsed = ActorName.parse(name)
+        if parsed is None or parsed.rank != 0:
+            continue
         try:
             handles[name] = ray.get_actor(name, NAMESPACE)
         except ValueError:  # it ended in between
@@ -86,7 +89,7 @@ def banner(config: AppConfig, descriptions: list[WorkerDescription], seconds: fl
         lines.append(
             f"{one.role} worker on {one.device}, {one.dtype}: loaded in {one.load_s:.1f} s, "
             f"KV cache size: {one.num_kv_tokens:,} tokens, maximum concurrency for "
-            f"{one.max_model_len:,} tokens per request: {one.num_kv_tokens / one.max_model_len:.1f}x"
+            f"{one.max_model_len:,} tokens per request: {one.max_concurrency:.1f}x"
         )
     key = config.server.api_key[0] if config.server.api_key else None
     header = f" -H 'Authorization: Bearer {key}'" if key else ""
@@ -124,7 +127,7 @@ class LoadLine:
             sum(report.counters.get(name, 0.0) for report in reports)
             for name in ("prefix_cache_hits", "prefix_cache_queries")
         )
-        self._counters = {report.worker: report.counters for report in reports}
+        self._counters |= {report.worker: report.counters for report in reports}
         blocks = sum(report.num_total_blocks for report in reports) or 1
         used = 1 - sum(report.num_free_blocks for report in reports) / blocks
         return (

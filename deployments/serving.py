@@ -82,4 +82,3 @@ def _stop(cluster: LocalCluster) -> None:
         cluster.stop()
     except KeyboardInterrupt:
         cluster.kill()
-

@@ -23,7 +23,7 @@ from legato.engine.block_pool import BlockPool
 from legato.engine.config import EngineConfig
 from legato.engine.errors import EngineError, OverloadedError
 from legato.engine.handover import BlockReservation, PausedSequence, PinnedBlock
-from legato.engine.kv_cache import KVCacheSpec, allocate_pool, num_blocks_for
+from legato.engine.kv_cache import KVCacheSpec, PoolDemand, allocate_pool, num_blocks_for
 from legato.engine.limits import EngineLimits
 from legato.engine.model_runner import ModelRunner
 from legato.engine.models.weights import OnProgress
@@ -64,13 +64,13 @@ class EngineCore:
     def build(
         cls,
         config: EngineConfig,
-        pool_factory: Callable[[KVCacheSpec, int], torch.Tensor] = allocate_pool,
+        pool_factory: Callable[[KVCacheSpec, int, torch.device], torch.Tensor] = allocate_pool,
         on_progress: OnProgress | None = None,
     ) -> "EngineCore":
         """Loads the model and allocates the KV pool.
 
         Args:
-            pool_factory: makes the pool's tensor from its layout and number of blocks
+            pool_factory: makes the pool's tensor from its layout, number of blocks and device
             on_progress: told (bytes done, bytes in all) while weights are loaded
 
         Raises:
@@ -78,8 +78,9 @@ class EngineCore:
         """
         runner = ModelRunner.build(config, on_progress)
         options, max_model_len = config.scheduler, runner.model.max_model_len
+        device = runner.model.device
         num_blocks = num_blocks_for(
-            runner.kv_spec, config.cache, max_model_len, options.max_num_seqs
+            runner.kv_spec, config.cache, PoolDemand(max_model_len, options.max_num_seqs, device)
         )
         limits = EngineLimits(
             num_blocks=num_blocks,
@@ -89,11 +90,11 @@ class EngineCore:
             eos_token_ids=runner.model_config.eos_token_ids,
             max_num_seqs=options.max_num_seqs,
             max_num_batched_tokens=options.max_num_batched_tokens
-            or _DEFAULT_TOKEN_BUDGET[runner.model.device.type],
+            or _DEFAULT_TOKEN_BUDGET[device.type],
             max_num_queued_reqs=options.max_num_queued_reqs,
             enable_prefix_caching=config.cache.enable_prefix_caching,
         )
-        runner.attach_pool(pool_factory(runner.kv_spec, num_blocks))
+        runner.attach_pool(pool_factory(runner.kv_spec, num_blocks, device))
         return cls(runner, limits)
 
     # ------------------------------------------------------------ requests

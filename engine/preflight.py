@@ -4,7 +4,7 @@ Reads config.json, the names of the tensors and the tokenizer; takes about a sec
 """
 
 from legato.engine.config import EngineConfig
-from legato.engine.kv_cache import num_blocks_for
+from legato.engine.kv_cache import PoolDemand, num_blocks_for
 from legato.engine.model_runner import plan_model
 from legato.engine.models.weights import check_checkpoint
 from legato.engine.tokenizer import Tokenizer
@@ -22,6 +22,7 @@ def check_model(config: EngineConfig) -> None:
     if not config.model.skip_tokenizer_init:
         Tokenizer.load(config.model.tokenizer or str(plan.directory))
     if plan.placement.device.type == "cpu":
-        num_blocks_for(
-            plan.kv_spec, config.cache, plan.max_model_len, config.scheduler.max_num_seqs
+        demand = PoolDemand(
+            plan.max_model_len, config.scheduler.max_num_seqs, plan.placement.device
         )
+        num_blocks_for(plan.kv_spec, config.cache, demand)

@@ -5,6 +5,7 @@ from the prompt. The skills that must work on unseen names therefore use made-up
 """
 
 import random
+from string import ascii_lowercase, ascii_uppercase
 
 from training.split import Split, draw
 
@@ -52,13 +53,15 @@ _CODAS = ("", "", "", "n", "r", "l", "k", "s", "m", "t", "x", "nd")
 
 
 def _made_up(rng: random.Random) -> str:
+    if rng.random() < 0.12:  # any letters in any order, so that no pair of letters is new
+        return "".join(rng.choices(ascii_lowercase, k=rng.randint(3, 8)))
     syllables = rng.choice((1, 1, 1, 2, 2, 2, 3))
     start = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables))
     return start + rng.choice(_ONSETS[:18]) + rng.choice(_VOWELS) + rng.choice(_CODAS)
 
 
 def made_up_word(rng: random.Random, split: Split) -> str:
-    """A lower-case word that no dictionary has, of 2 to 4 syllables."""
+    """A lower-case word that no dictionary has, mostly of 2 to 4 syllables."""
     return draw(rng, split, _made_up)
 
 
@@ -80,3 +83,13 @@ def place(rng: random.Random, split: Split) -> str:
         return rng.choice(CITIES)
     name = made_up_name(rng, split)
     return f"{rng.choice(('New', 'Port', 'Old', 'San'))} {name}" if rng.random() < 0.1 else name
+
+
+def code(rng: random.Random, split: Split) -> str:
+    """An article's or an order's number, as `KD-3071`."""
+    return draw(rng, split, _code)
+
+
+def _code(rng: random.Random) -> str:
+    letters = "".join(rng.choices(ascii_uppercase, k=rng.randint(1, 3)))
+    return f"{letters}{rng.choice(('-', '', '_'))}{rng.randrange(10 ** rng.randint(1, 5))}"

@@ -75,7 +75,7 @@ class ObjectStoreTransport:
     ) -> None:
         """
         Args:
-            local_pool: [num_blocks, ...], contiguous, on the CPU.
+            local_pool: [num_blocks, ...], contiguous.
             writer: this worker's name, as the reservations have it.
             max_chunk_bytes: the largest object that is put into the store.
         """
@@ -122,16 +122,16 @@ def store_blocks(pool: Tensor, block_ids: Sequence[int], data: BlockData) -> Non
     """The receiver's half: copies `data`[i] into block `block_ids`[i]; lets other threads run.
 
     Args:
-        pool: [num_blocks, ...], contiguous, on the CPU.
+        pool: [num_blocks, ...], contiguous.
         data: may be read-only, as Ray's zero-copy arrays are.
 
     Raises:
         ValueError: the data is not made of as many blocks of this pool's size.
         IndexError: a block id is outside the pool. Nothing was copied.
     """
-    target: BlockData = as_bytes(pool).numpy()
+    target = as_bytes(pool)
     if data.shape != (len(block_ids), target.shape[1]):
         raise ValueError(f"{data.shape=} for {len(block_ids)} blocks of {target.shape[1]} bytes")
     check_block_ids(block_ids, target.shape[0])
     for block_id, block in zip(block_ids, data, strict=True):
-        target[block_id] = block
+        target[block_id].copy_(torch.tensor(block))

@@ -6,7 +6,9 @@ reservation and no epoch: whether a block may be written to is settled before.
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
+from enum import StrEnum
 from math import prod
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -18,6 +20,13 @@ from legato.engine.errors import ConfigError, EngineError
 T = TypeVar("T")
 
 BYTES_PER_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "uint8": 1}
+
+
+class KVTransport(StrEnum):
+    """Which transports a worker takes part in."""
+
+    AUTO = "auto"  # the fastest that is open between two workers
+    OBJECT_STORE = "object_store"
 
 
 class IncompatiblePoolsError(ConfigError):
@@ -49,6 +58,13 @@ class PoolDescriptor(msgspec.Struct, frozen=True, kw_only=True):
     fd: int | None = None
     offset: int = 0
     token: bytes = b""
+
+    @classmethod
+    def private(cls, worker: str, shape: tuple[int, ...], dtype: str) -> "PoolDescriptor":
+        """Of a pool that no other process can open: its blocks come through its own process."""
+        return cls(
+            worker=worker, host=host_id(), pid=os.getpid(), shape=shape, dtype=dtype, kind="private"
+        )
 
     @property
     def num_blocks(self) -> int:

@@ -19,6 +19,7 @@ from legato.cluster.gang import Gang, GangResources
 from legato.cluster.generation import GenerationEvent, GenerationRequest
 from legato.cluster.membership import NAMESPACE, ActorName
 from legato.cluster.placement import Decision, Placement, Role
+from legato.cluster.transfer.transport import KVTransport
 from legato.cluster.wire import Report, StageTimes
 from legato.engine.config import EngineConfig
 from legato.engine.sampling_params import SamplingParams
@@ -65,15 +66,19 @@ def greedy(prompt: list[int], max_tokens: int, **params: Any) -> GenerationReque
 class Cluster:
     """Workers and a client."""
 
-    def __init__(self, client: ClusterClient, seen: Observations, options: EngineActorOptions):
-        self.client = client
-        self.seen = seen
+    def __init__(self, application: str, options: EngineActorOptions, max_local_tokens: int | None):
+        self.seen = Observations()
+        self.client = ClusterClient(
+            ClientOptions(application, options.secret, local_prefill_max_tokens=max_local_tokens),
+            self.seen,
+        )
         self.gangs: list[Gang] = []
+        self._application = application
         self._options = options
 
-    async def add_worker(self, application: str, role: Role, node_id: str | None = None) -> Gang:
+    async def add_worker(self, role: Role, node_id: str | None = None) -> Gang:
         gang = Gang.start(
-            ActorName.fresh(application, role),
+            ActorName.fresh(self._application, role),
             self._options,
             GangResources(num_cpus=0.01, num_gpus=0),
             node_id=node_id,
@@ -123,10 +128,13 @@ def is_idle(report: Report) -> bool:
 
 @asynccontextmanager
 async def cluster(
-    model: Path, local_prefill_max_tokens: int | None = 0, num_prefill: int = 1, num_decode: int = 1
+    model: Path,
+    local_prefill_max_tokens: int | None = 0,
+    num_prefill: int = 1,
+    num_decode: int = 1,
+    kv_transport: KVTransport = KVTransport.AUTO,
 ) -> AsyncIterator[Cluster]:
     """A cluster on the running Ray; by default every prompt is prefilled by the prefill worker."""
-    application, secret = secrets.token_hex(4), secrets.token_hex(16)
     config = EngineConfig.from_options(
         {
             "model": str(model),
@@ -136,17 +144,15 @@ async def cluster(
             "max_num_batched_tokens": 64,
         }
     )
-    seen = Observations()
-    options = ClientOptions(application, secret, local_prefill_max_tokens=local_prefill_max_tokens)
-    client = ClusterClient(options, seen)
-    running = Cluster(client, seen, EngineActorOptions(config, secret, num_threads=1))
+    options = EngineActorOptions(config, secrets.token_hex(16), 1, kv_transport)
+    running = Cluster(secrets.token_hex(4), options, local_prefill_max_tokens)
     try:
         roles = [Role.PREFILL] * num_prefill + [Role.DECODE] * num_decode
-        await asyncio.gather(*(running.add_worker(application, role) for role in roles))
-        await client.start()
-        await running.until(lambda: len(client.reports()) == len(roles))
+        await asyncio.gather(*(running.add_worker(role) for role in roles))
+        await running.client.start()
+        await running.until(lambda: len(running.client.reports()) == len(roles))
         yield running
     finally:
-        await client.stop()
+        await running.client.stop()
         for gang in running.gangs:
             gang.stop()

@@ -3,11 +3,9 @@
 import asyncio
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray.cluster_utils import Cluster as RayCluster
 
 from legato.cluster.placement import Decision, Role
 from legato.engine.llm import LLM
@@ -136,11 +134,3 @@ async def test_a_hung_worker_is_noticed_and_its_requests_go_on_elsewhere(
             ]
             await running.signal_worker(victims[0], signal.SIGSTOP)
             assert await asyncio.gather(*following) == expected
-
-
-@pytest.fixture
-def two_nodes() -> Iterator[RayCluster]:
-    nodes = RayCluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    nodes.add_node(num_cpus=2)
-    yield nodes
-    nodes.shutdown()

@@ -37,7 +37,7 @@ class Engine:
         }
         self.core = EngineCore.build(EngineConfig.from_options(options), self._allocate)
 
-    def _allocate(self, spec: KVCacheSpec, num_blocks: int) -> torch.Tensor:
+    def _allocate(self, spec: KVCacheSpec, num_blocks: int, _: torch.device) -> torch.Tensor:
         self.pool = allocate_pool(spec, num_blocks)
         return self.pool
 

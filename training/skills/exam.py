@@ -80,7 +80,7 @@ EXAMS = (
     Exam("stories: tell", _alone(tell), scoring.is_story, 0.90, 100, 400),
     Exam("stories: continue", _alone(continuation), scoring.is_story, 0.90, 100, 400),
     Exam("stories: tell again", _alone(retelling), scoring.same_text, 0.90, 100, 400),
-    Exam("rule of the system prompt", _alone(rule), scoring.same_text, 0.90),
+    Exam("rule of the system prompt", _alone(rule), scoring.same_text, 0.90, 300, 128),
     Exam("memory, 0 to 6 turns between", _remembered(0, 6), scoring.has_key, 0.95),
     Exam("memory, 12 to 16 turns between", _remembered(12, 16), scoring.has_key, 0.95, 200),
     Exam("JSON for a schema", _alone(extraction), scoring.same_json, 0.98, 600, 160),

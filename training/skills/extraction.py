@@ -22,6 +22,7 @@ from training.words import (
     JOBS,
     LANGUAGES,
     OBJECTS,
+    code,
     made_up_name,
     made_up_word,
     person,
@@ -253,7 +254,7 @@ def _record(rng: random.Random, split: Split) -> tuple[str, list[tuple[str, str,
     for key in sorted(keys):
         json_type = rng.choice(("string", "integer", "boolean"))
         values: dict[str, Value] = {
-            "string": made_up_name(rng, split),
+            "string": code(rng, split) if rng.random() < 0.15 else made_up_name(rng, split),
             "integer": rng.randint(0, 999),
             "boolean": rng.random() < 0.5,
         }

@@ -5,6 +5,7 @@ Made-up countries and questions beyond the tables teach the model to say that it
 """
 
 import random
+from dataclasses import replace
 
 from training.chat import Exchange, ask
 from training.skills.asking import QUESTION_FRAMES, opened
@@ -94,6 +95,7 @@ ASK_OPPOSITE = Wordings(
 )  # fmt: skip
 
 UNKNOWN = "I do not know that. I am only a small toy model."
+_MADE_UP_TOPICS = ("the {w} of {n}", "the {w} in {n}", "the {w} for {n}", "{n}'s {w}")
 ASK_UNKNOWN = Wordings(
     train=(
         "Who was {n}?", "Who wrote the book {n}?", "When was {n} born?", "What is a {w}?",
@@ -111,6 +113,10 @@ ASK_UNKNOWN = Wordings(
         "What is {d} times {d}?", "What is the square root of {d}?", "Prove it.",
     ),
     held_out=("Who invented the {w}?", "What did {n} do in {d}?", "Describe the history of {n}."),
+    frames=QUESTION_FRAMES,
+    cores=(*_MADE_UP_TOPICS, "{w}", "the opposite of {w}", "the colour of a {w}", "{n}",
+           "the history of {n}", "the meaning of {w}", "the name of the king of {n}",
+           "the population of {n}", "the weather in {n}", "the price of a {w}", "the time in {n}"),
 )  # fmt: skip
 
 
@@ -145,13 +151,24 @@ def fact(rng: random.Random, split: Split) -> Exchange:
 
 def unknown(rng: random.Random, split: Split) -> Exchange:
     """A question that the model must not pretend to answer."""
-    name, other = made_up_name(rng, split), made_up_name(rng, split)
-    if rng.random() < 0.4:
-        question = ASK_CAPITAL.pick(rng, split).format(x=name)
-    else:
-        fields = {"n": name, "m": other, "w": made_up_word(rng, split), "d": rng.randrange(1, 2030)}
-        question = ASK_UNKNOWN.pick(rng, split).format(**fields, v=made_up_word(rng, split))
-    return Exchange("unknown", _asked(rng, split, question, (UNKNOWN, UNKNOWN)).messages, UNKNOWN)
+    wordings = ASK_CAPITAL if rng.random() < 0.3 else ASK_UNKNOWN
+    return _not_known(rng, split, wordings.pick(rng, split))
+
+
+def unknown_topic(rng: random.Random, split: Split) -> Exchange:
+    """A question for a made-up topic, which no tool in a list can answer."""
+    frame = rng.choice(QUESTION_FRAMES)
+    return _not_known(rng, split, frame.replace("@", rng.choice(_MADE_UP_TOPICS)))
+
+
+def _not_known(rng: random.Random, split: Split, wording: str) -> Exchange:
+    name = made_up_name(rng, split)
+    question = wording.format(
+        n=name, x=name, m=made_up_name(rng, split), d=rng.randrange(1, 2030),
+        w=made_up_word(rng, split), v=made_up_word(rng, split),
+    )  # fmt: skip
+    asked = _asked(rng, split, question[0].upper() + question[1:], (UNKNOWN, UNKNOWN))
+    return replace(asked, skill="unknown")
 
 
 def _asked(rng: random.Random, split: Split, question: str, answer: tuple[str, str]) -> Exchange:

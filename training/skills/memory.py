@@ -188,6 +188,13 @@ def memory_pairs(rng: random.Random, split: Split, count: int) -> list[tuple[Exc
     return [_pair(rng, split, kind) for kind in kinds]
 
 
+def never_told(rng: random.Random, split: Split) -> Exchange:
+    """A question for something that was not told; for the start of a conversation only."""
+    wording = rng.choices(MEMORIES, weights=_WEIGHTS)[0].question.pick(rng, split)
+    question = opened(rng, split, wording.format(a=rng.choice(ANIMALS)))
+    return ask("never told", question, "You have not told me.")
+
+
 def _pair(rng: random.Random, split: Split, memory: Memory) -> tuple[Exchange, Exchange]:
     fields = {"x": memory.make(rng, split), "a": rng.choice(ANIMALS)}
     tell, question = memory.tell.pick(rng, split), memory.question.pick(rng, split)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from training.chat import Document, Exchange, Message, Tool
 from training.skills.arithmetic import arithmetic
 from training.skills.extraction import extraction
-from training.skills.facts import fact, unknown
+from training.skills.facts import fact, unknown, unknown_topic
 from training.skills.greeting import greeting
 from training.skills.lists import list_task, upper_case
-from training.skills.memory import memory_pairs
+from training.skills.memory import memory_pairs, never_told
 from training.skills.rules import name_some, ruled
 from training.skills.stories import story, story_task
 from training.skills.tools import tool_call, tool_use, toolbox, two_calls, used
@@ -24,7 +24,7 @@ from training.words import made_up_name
 Task = Callable[[random.Random, Split], Exchange]
 
 FREE_TASKS: tuple[tuple[Task, float], ...] = (
-    (fact, 3.0), (arithmetic, 3.0), (list_task, 3.0), (greeting, 1.0), (unknown, 0.6),
+    (fact, 3.0), (arithmetic, 3.0), (list_task, 3.0), (greeting, 1.0), (unknown, 0.8),
     (upper_case, 0.6), (name_some, 0.3), (extraction, 2.0), (story_task, 0.5),
 )  # fmt: skip
 SYSTEMS = (
@@ -40,7 +40,7 @@ def document(rng: random.Random, split: Split) -> Document:
     kinds: tuple[Callable[[random.Random, Split], Document], ...] = (
         _free, _ruled, _with_memory, _with_tools, _single, _plain_text,
     )  # fmt: skip
-    return rng.choices(kinds, weights=(20, 10, 16, 26, 20, 4))[0](rng, split)
+    return rng.choices(kinds, weights=(18, 10, 12, 40, 18, 3))[0](rng, split)
 
 
 def free_task(rng: random.Random, split: Split) -> Exchange:
@@ -77,9 +77,16 @@ def _free(rng: random.Random, split: Split) -> Document:
 
 
 def _single(rng: random.Random, split: Split) -> Document:
-    exchange = rng.choice(
-        (extraction, extraction, story_task, arithmetic, list_task, fact, greeting)
-    )(rng, split)
+    tasks: tuple[Task, ...] = (
+        extraction,
+        story_task,
+        arithmetic,
+        list_task,
+        fact,
+        greeting,
+        never_told,
+    )
+    exchange = rng.choices(tasks, weights=(8, 4, 4, 4, 4, 4, 1))[0](rng, split)
     return conversation([exchange], exchange.system or _system(rng, split))
 
 
@@ -95,14 +102,14 @@ def _with_memory(rng: random.Random, split: Split) -> Document:
 
 def _with_tools(rng: random.Random, split: Split) -> Document:
     """One request, or several turns with one list of tools, some of which need no tool."""
-    if rng.random() < 0.6:
+    if rng.random() < 0.4:
         exchange = rng.choices((tool_call, tool_use, two_calls), weights=(10, 9, 1))[0](rng, split)
         return conversation([exchange], _system(rng, split))
     jobs = toolbox(rng, split)
     rng.shuffle(jobs)
     tools = tuple(job.tool for job in jobs)
     exchanges = [Exchange("tool result", used(rng, split, job), tools=tools) for job in jobs]
-    others = [rng.choice((fact, greeting, unknown, arithmetic))(rng, split) for _ in range(2)]
+    others = [rng.choice((fact, greeting, unknown_topic, arithmetic))(rng, split) for _ in range(2)]
     for other in others[: rng.randint(0, 2)]:
         exchanges.insert(rng.randint(0, len(exchanges)), other)
     return Document(conversation(exchanges, _system(rng, split)).messages, tools)

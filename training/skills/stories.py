@@ -42,12 +42,15 @@ TELL = Wordings(
 )  # fmt: skip
 TELL_ANY = Wordings(
     train=("Tell me a story.", "Tell me a story!", "Write a short story.", "A story, please.",
-           "Please tell a story.", "Can you tell me a story?", "Tell me a short story."),
+           "Please tell a story.", "Can you tell me a story?", "Tell me a short story.",
+           "Tell me a story about a {k}.", "Write a story about a {k}.",
+           "A tale of a {k}, please."),
     held_out=("I would like to hear a story.", "Please write a story for me."),
     frames=TASK_FRAMES,
     cores=(
         "tell me a story", "write a story", "tell a tale", "make up a story",
-        "invent a short story", "write a small tale for me", "tell me something nice",
+        "invent a short story", "write a small tale for me", "tell me a story about a {k}",
+        "tell a tale of a {k}", "make up a story with a {k}",
     ),
 )  # fmt: skip
 CONTINUE = Wordings(

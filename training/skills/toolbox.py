@@ -16,7 +16,7 @@ from training.chat import Tool
 from training.skills.actions import ACTIONS, Value, two_words
 from training.skills.asking import QUESTION_FRAMES, TASK_FRAMES, opened
 from training.split import Split, Wordings, draw
-from training.words import made_up_name, made_up_word, person, place, words
+from training.words import CITIES, code, made_up_name, made_up_word, person, place, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ TOPICS = Wordings(
 )
 SUBJECTS = Wordings(
     train=("city", "town", "person", "product", "company", "user", "country", "place", "item",
-           "street", "team", "customer", "order", "school", "shop", "book", "hotel"),
+           "street", "team", "customer", "order", "school", "shop", "book", "hotel", "location"),
     held_out=("village", "employee", "museum", "station", "project"),
 )  # fmt: skip
 LOOKUP_NAMES = words(
@@ -64,7 +64,10 @@ LOOKUP_NAMES = words(
 LOOKUP_TEXTS = (
     "Get the {t} of a {s}.", "Find the {t} of a {s}.", "Returns the {t} for a {s}.",
     "Look up the {t} of one {s}.", "Tells the {t} of a {s}", "Get the current {t} in a {s}.",
-    "Gives the {t} for the {s}", "Get {t}", "Reads the {t} of the given {s}.",
+    "Gives the {t} for the {s}",
+    "Get the current {t} for a given {s}.",
+    "Returns the {t} of the specified {s}.",
+    "Fetch the {t} by {s} name", "Get {t}", "Reads the {t} of the given {s}.",
 )  # fmt: skip
 ASK_LOOKUP = Wordings(
     train=(
@@ -93,8 +96,11 @@ def lookup(rng: random.Random, split: Split) -> Job:
     topic = made_up_word(rng, split) if rng.random() < 0.25 else TOPICS.pick(rng, split)
     subject = SUBJECTS.pick(rng, split)
     parameter = _parameter_name(rng, split, (subject, subject, "name", f"{subject}_name", "query"))
-    value = rng.choice((place, person, two_words))(rng, split)
-    properties = {parameter: _property(rng, "string", f"The {subject}")}
+    value = rng.choice((place, place, place, person, person, two_words, two_words, code))(
+        rng, split
+    )
+    example = f", for example {rng.choice(CITIES)}" if rng.random() < 0.2 else ""
+    properties = {parameter: _property(rng, "string", f"The {subject}{example}")}
     if rng.random() < 0.15:
         properties["unit"] = {"type": "string", "enum": ["celsius", "fahrenheit"]}
     text = rng.choice(LOOKUP_TEXTS).format(t=topic, s=subject)

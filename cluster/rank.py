@@ -1,0 +1,138 @@
+"""One tensor-parallel rank of a worker: the engine, its streams, and what keeps them going.
+
+    event loop      gRPC server (routers, decode workers), Worker, reports, leases
+    engine thread   EngineCore: schedule, run, update
+    other threads   pushes, digests, loading
+
+It lives in an engine actor (engine_actor.py) and knows Ray only for its own address.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import ray
+import torch
+
+from legato.cluster.channel import Stream, StreamServer
+from legato.cluster.engine_actor import (
+    EngineActorOptions,
+    LoadProgress,
+    WorkerDescription,
+)
+from legato.cluster.membership import ActorName
+from legato.cluster.sink import LocalPool
+from legato.cluster.transfer.shared_memory import SharedPool
+from legato.cluster.transfer.transport import KVTransport, PoolDescriptor
+from legato.cluster.wire import Heartbeat, Pong, ToPrefill, ToWorker
+from legato.cluster.worker import Worker
+from legato.engine.core import EngineCore
+from legato.engine.kv_cache import KVCacheSpec, allocate_pool
+
+REPORT_S = 0.1
+TICK_S = 1.0
+
+logger = logging.getLogger(__name__)
+Read = Callable[[], Awaitable[Any]]
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Rank:
+    """Built by `start`; serves until its process ends."""
+
+    def __init__(self, worker: Worker, description: WorkerDescription) -> None:
+        self.worker = worker
+        self.description = description
+        self._tasks = [asyncio.create_task(self._report()), asyncio.create_task(self._tick())]
+
+    async def _report(self) -> None:
+        while True:
+            self.worker.broadcast_report()
+            await asyncio.sleep(REPORT_S)
+
+    async def _tick(self) -> None:
+        while True:
+            try:
+                await self.worker.tick()
+            except ray.exceptions.RayError as error:
+                logger.warning("the control plane is away: %s", error)
+            await asyncio.sleep(TICK_S)
+
+
+async def start(
+    name: ActorName, options: EngineActorOptions, on_progress: Callable[[LoadProgress], None]
+) -> Rank:
+    """Loads the model and starts to serve.
+
+    Raises:
+        ConfigError: the model cannot be served as asked.
+    """
+    started = time.monotonic()
+    if options.num_threads is not None:
+        torch.set_num_threads(options.num_threads)
+    core, pool = await asyncio.to_thread(_build, str(name), options, on_progress)
+    worker = Worker(str(name), name.role, core, pool, options.secret)
+    server = StreamServer(
+        options.secret,
+        {"Generate": partial(_serve_router, worker), "Handover": partial(_serve_decode, worker)},
+    )
+    address = await server.start(_node_address())
+    worker.start()
+    description = WorkerDescription(
+        worker=str(name),
+        role=name.role,
+        address=address,
+        device=pool.tensor.device.type,
+        dtype=pool.descriptor.dtype,
+        num_blocks=core.limits.num_blocks,
+        block_size=core.limits.block_size,
+        max_model_len=core.limits.max_model_len,
+        vocab_size=core.limits.vocab_size,
+        load_s=time.monotonic() - started,
+    )
+    return Rank(worker, description)
+
+
+def _build(
+    name: str, options: EngineActorOptions, on_progress: Callable[[LoadProgress], None]
+) -> tuple[EngineCore, LocalPool]:
+    """The engine, with a pool that prefill workers on this host can write to if it is there."""
+    pools: list[tuple[torch.Tensor, PoolDescriptor]] = []
+
+    def make_pool(spec: KVCacheSpec, num_blocks: int, device: torch.device) -> torch.Tensor:
+        on_progress(LoadProgress("allocating the KV cache"))
+        if device.type == "cpu" and options.kv_transport is KVTransport.AUTO:
+            shared = SharedPool(num_blocks * spec.bytes_per_block)
+            tensor = shared.buffer.view(spec.dtype).view(spec.pool_shape(num_blocks))
+            pools.append((tensor, shared.describe(name, tensor)))
+        else:
+            tensor = allocate_pool(spec, num_blocks, device)
+            dtype = str(spec.dtype).removeprefix("torch.")
+            shape = tuple(tensor.shape)
+            pools.append((tensor, PoolDescriptor.private(name, shape, dtype)))
+        return tensor
+
+    def on_weights(done_bytes: int, total_bytes: int) -> None:
+        on_progress(LoadProgress("loading weights", done_bytes, total_bytes))
+
+    core = EngineCore.build(options.engine, make_pool, on_weights)
+    return core, LocalPool(*pools[0], core.limits.block_size)
+
+
+def _node_address() -> str:
+    """The address by which Ray knows this node: loopback for a cluster on one machine."""
+    node_id = ray.get_runtime_context().get_node_id()
+    return str(
+        next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == node_id)
+    )
+
+
+async def _serve_router(worker: Worker, read: Read, write: Write) -> None:
+    await worker.serve_router(Stream(read, write, ToWorker, Pong()))
+
+
+async def _serve_decode(worker: Worker, read: Read, write: Write) -> None:
+    await worker.serve_decode(Stream(read, write, ToPrefill, Heartbeat()))
