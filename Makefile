@@ -10,6 +10,8 @@ MODEL ?=
 ARGS ?=
 READY := .venv/.ready
 
+BENCHMARKS ?= startup cpu_engine router
+
 .PHONY: dev serve test check bench
 
 dev: $(READY)
@@ -33,4 +35,4 @@ check: $(READY)
 	.venv/bin/mypy
 
 bench: $(READY)
-	@set -e; for program in tests/benchmarks/bench_*.py; do echo "== $$program"; .venv/bin/python "$$program" $(ARGS); done
+	@set -e; for name in $(BENCHMARKS); do PYTHONPATH=.types .venv/bin/python -m legato.tests.benchmarks.$$name $(ARGS); done

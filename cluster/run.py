@@ -126,7 +126,7 @@ class Run:
         return error_of(decisive)
 
     def on_message(self, half: RunHalf, message: Tokens | HandedOver | Failed) -> None:
-        if half not in self.attempt.halves:
+        if half is not self.attempt.decode and half is not self.attempt.prefill:
             return
         if isinstance(message, Tokens):
             self._on_tokens(half, message)

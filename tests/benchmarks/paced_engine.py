@@ -5,7 +5,6 @@ router can be measured for itself.
 """
 
 import asyncio
-import os
 import time
 
 import ray
@@ -30,6 +29,7 @@ class PacedEngine:
         self._server = StreamServer(secret, {"Generate": self._serve})
         self._pacer: asyncio.Task[None] | None = None
         self._address = ""
+        self._step_times: list[float] = []
 
     async def load(self) -> None:
         """Starts to listen and to pace."""
@@ -50,10 +50,9 @@ class PacedEngine:
             load_s=0.0,
         )
 
-    async def cpu_s(self) -> float:
-        """CPU seconds of this process so far."""
-        times = os.times()
-        return times.user + times.system
+    async def step_times(self) -> list[float]:
+        """When each step was sent, on the machine's monotonic clock."""
+        return self._step_times
 
     async def _serve(self, read, write) -> None:  # type: ignore[no-untyped-def]
         stream: Stream[ToWorker] = Stream(read, write, ToWorker, Pong())
@@ -74,6 +73,7 @@ class PacedEngine:
         while True:
             due += self._step_s
             await asyncio.sleep(max(due - time.monotonic(), 0))
+            self._step_times.append(time.monotonic())
             for stream, running in self._sessions.items():
                 self._step(stream, running)
                 stream.send(self._report(len(running)))

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from legato.engine.handover import BlockReservation
 from legato.engine.limits import EngineLimits
 from legato.engine.sampling_params import SamplingParams
 
+T = TypeVar("T")
 LIMITS = EngineLimits(num_blocks=4, block_size=4, vocab_size=10, max_model_len=100)
 
 
@@ -48,7 +50,7 @@ class Engine:
         self.steps.put_nowait(report)
         self.journal += [f"token of {one.seq_id}" for one in report.result.outputs]
 
-    async def ask[T](self, command: Callable[[EngineCore], T]) -> T:
+    async def ask(self, command: Callable[[EngineCore], T]) -> T:
         """The outcome of a command."""
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self.loop.request(command, answer.set_result, answer.set_exception)

@@ -1,5 +1,7 @@
 """Names that say what an actor is, and the registry that Ray keeps of them."""
 
+import time
+
 import pytest
 import ray
 from hypothesis import given
@@ -15,9 +17,7 @@ from legato.cluster.membership import (
 from legato.cluster.placement import Role
 
 
-@given(
-    st.text("abc-_.019", min_size=1), st.sampled_from(Role), st.integers(0, 1000)
-)
+@given(st.text("abc-_.019", min_size=1), st.sampled_from(Role), st.integers(0, 1000))
 def test_a_name_is_read_back_as_it_was_written(application: str, role: Role, rank: int) -> None:
     name = ActorName(application, role, "0a1b", rank)
     assert ActorName.parse(str(name)) == name
@@ -64,8 +64,9 @@ def test_an_actor_counts_until_it_is_killed(local_ray: None) -> None:
     assert live_workers("nobody's") == []
     assert not is_dead(str(ours))
     ray.kill(actors[ours])
+    deadline = time.monotonic() + 10
     while live_workers("app"):
-        continue
+        assert time.monotonic() < deadline
     assert is_dead(str(ours))
     assert not is_dead(str(other))
     del elsewhere

@@ -102,11 +102,11 @@ def test_answers_of_the_cluster_equal_those_of_one_engine_token_for_token(
         list(output.outputs[0].token_ids)
         for output in engine.generate(prompts, params, use_tqdm=False)
     ]
-    handed_over = server.total("legato_handovers_total")
+    handed_over = server.total("legato_handover_total")
     for _ in range(2):  # the second time with prefix hits on both workers
         answer = client.completions.create(model=model, prompt=prompts, max_tokens=48, **WITH_IDS)
         assert [_token_ids(choice) for choice in answer.choices] == expected
-    assert server.total("legato_handovers_total") >= handed_over + 2 * len(prompts)
+    assert server.total("legato_handover_total") >= handed_over + 2 * len(prompts)
 
 
 def test_n_answers_come_in_order_and_the_first_is_what_n_1_gives(

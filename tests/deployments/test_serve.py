@@ -64,7 +64,7 @@ def test_metrics_have_vllms_names_and_our_own(server: Server) -> None:
         "vllm:e2e_request_latency_seconds_bucket",
         "legato_reserved_blocks",
         "legato_quarantined_blocks",
-        "legato_handovers_total",
+        "legato_handover_total",
         "legato_transfer_bytes_total",
     }
     roles = {one.labels["role"] for one in server.samples() if "role" in one.labels}
