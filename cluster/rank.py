@@ -30,7 +30,9 @@ from legato.cluster.transfer.transport import KVTransport, PoolDescriptor
 from legato.cluster.wire import Heartbeat, Pong, ToPrefill, ToWorker
 from legato.cluster.worker import Worker
 from legato.engine.core import EngineCore
-from legato.engine.kv_cache import KVCacheSpec, allocate_pool
+from legato.engine.kv_cache import allocate_pool
+from legato.engine.kv_layout import KVCacheSpec
+from legato.engine.torch_dtypes import TORCH_DTYPES
 
 REPORT_S = 0.1
 TICK_S = 1.0
@@ -106,13 +108,12 @@ def _build(
         on_progress(LoadProgress("allocating the KV cache"))
         if device.type == "cpu" and options.kv_transport is KVTransport.AUTO:
             shared = SharedPool(num_blocks * spec.bytes_per_block)
-            tensor = shared.buffer.view(spec.dtype).view(spec.pool_shape(num_blocks))
+            tensor = shared.buffer.view(TORCH_DTYPES[spec.dtype]).view(spec.pool_shape(num_blocks))
             pools.append((tensor, shared.describe(name, tensor)))
         else:
             tensor = allocate_pool(spec, num_blocks, device)
-            dtype = str(spec.dtype).removeprefix("torch.")
-            shape = tuple(tensor.shape)
-            pools.append((tensor, PoolDescriptor.private(name, shape, dtype)))
+            private = PoolDescriptor.private(name, tuple(tensor.shape), spec.dtype)
+            pools.append((tensor, private))
         return tensor
 
     def on_weights(done_bytes: int, total_bytes: int) -> None:

@@ -38,7 +38,7 @@ def main() -> NoReturn:
     except LegatoError as error:
         print(f"legato: {error}", file=sys.stderr)
         code = 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter from Ray, while it starts
         code = 130
     sys.stdout.flush()
     sys.stderr.flush()

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from legato.engine.errors import ConfigError
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+MAX_HEAD_BYTES = 64 << 10
 
 
 def bind(host: str, port: int, shares_port: bool) -> socket.socket:
@@ -49,12 +51,36 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _BoundedHead(HttpToolsProtocol):
+    """Refuses an endless head, which the parser would collect until the memory is full."""
+
+    _in_head = False
+    _num_head_bytes = 0  # beyond those that came together with its first one
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._num_head_bytes += len(data)
+            if self._num_head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response(f"The head is longer than {MAX_HEAD_BYTES} bytes.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._num_head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+
 class Listener:
     """Serves an application on one socket, on the running event loop."""
 
     def __init__(self, app: ASGIApp, sock: socket.socket) -> None:
         config = uvicorn.Config(
             app,
+            http=_BoundedHead,
             access_log=False,
             log_level="warning",
             lifespan="off",

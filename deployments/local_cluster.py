@@ -5,10 +5,12 @@ itself, see listener.py), Ray without its dashboard and on the loopback interfac
 beside it shares nothing with it.
 """
 
+import contextlib
 import logging
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import ray
 from ray import serve
@@ -25,19 +27,32 @@ NUM_CPUS = max(8, os.cpu_count() or 1)
 
 def start_ray() -> None:
     """Ray and Serve without proxies and without a dashboard; see cli.py for their environment."""
-    ray.init(
-        address="local",
-        num_cpus=NUM_CPUS,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        namespace=APPLICATION,
-    )
+    with _own_signal_handlers():
+        ray.init(
+            address="local",
+            num_cpus=NUM_CPUS,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            namespace=APPLICATION,
+        )
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(
         proxy_location=ProxyLocation.Disabled,
         http_options=HTTPOptions(location=ProxyLocation.Disabled),
     )
+
+
+@contextlib.contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keeps ours: Ray's for SIGTERM print a stack trace and abort the process 3 s later."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.alarm(0)  # it may be counting already
 
 
 class LocalCluster:

@@ -1,32 +1,24 @@
-"""The router as a Serve replica: the OpenAI application in front, the cluster client behind.
+"""The router as a Serve replica: thin, what it does is router_service.py's.
 
-Serve's HAProxy --> replica's own port --> app          serve run, serve deploy, KubeRay
---host:--port   --> Listener ------------> app          legato serve: one hop less
+Those who bind the deployment (the builder, the command line) import this module. The service, and
+with it transformers and torch, is imported by the replica's own process when it starts: it would
+cost every other process four seconds.
 """
 
-import time
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from legato.cluster.client import ClientOptions, ClusterClient
-from legato.cluster.generation import GenerationEvent, GenerationRequest
+from legato.cluster.client import ClientOptions
 from legato.cluster.logs import configure_logging
-from legato.cluster.placement import Placement
-from legato.cluster.wire import Report, StageTimes
 from legato.deployments.config import AppConfig
-from legato.deployments.listener import Listener, bind
-from legato.deployments.metrics import ServingMetrics
-from legato.deployments.openai.app import create_app
-from legato.deployments.openai.service import ApiKeys, ApiService, Limits, ServingInfo
-from legato.deployments.openai.tokenizer import TokenizerService
-from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.source import resolve_model_directory
-from legato.engine.tokenizer import Tokenizer
+from legato.deployments.replica_port import bind_to_node_address
+
+SERVICE_MODULE = "legato.deployments.router_service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +30,6 @@ class RouterOptions:
     listens: bool  # on the configured host and port itself, beside Serve's way in
 
 
-class MetricsObserver:
-    """Passes what the cluster client sees on to the metrics."""
-
-    def __init__(self, metrics: ServingMetrics) -> None:
-        self._metrics = metrics
-
-    def on_placement(self, placement: Placement) -> None:
-        self._metrics.observe_placement(placement.decision)
-
-    def on_first_token(self, predicted_ttft_s: float, actual_ttft_s: float) -> None:
-        self._metrics.observe_placement_error(predicted_ttft_s, actual_ttft_s)
-
-    def on_handover(self, outcome: str, times: StageTimes) -> None:
-        self._metrics.observe_handover(outcome, times.transfer_bytes)
-
-    def on_failover(self) -> None:
-        self._metrics.observe_failover()
-
-    def on_report(self, report: Report) -> None:
-        self._metrics.take_report(report)
-
-    def on_worker_lost(self, worker: str) -> None:
-        self._metrics.forget_worker(worker)
-
-
-class ClusterBackend:
-    """The HTTP surface's view of the cluster."""
-
-    def __init__(self, client: ClusterClient) -> None:
-        self._client = client
-
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
-        return self._client.generate(request)
-
-    def check_admission(self, num_sequences: int, num_tokens: int) -> None:
-        self._client.check_admission(num_sequences, num_tokens)
-
-    def is_ready(self) -> bool:
-        return self._client.is_ready()
-
-    def is_alive(self) -> bool:
-        return True  # whoever can answer at all is alive; workers have checks of their own
-
-    def load(self) -> Mapping[str, float]:
-        return self._client.load()
-
-
 class RouterReplica:
     """One router process."""
 
@@ -93,49 +38,20 @@ class RouterReplica:
     ) -> None:
         """`workers` are unused: naming them makes them part of the application."""
         configure_logging()
-        config = options.config
-        directory = resolve_model_directory(config.model.model)
-        model = ModelConfig.load(directory)
-        max_model_len = config.model.max_model_len or model.max_context_len
-        metrics = ServingMetrics(config.model_names[0], max_model_len)
-        self._client = ClusterClient(options.client, MetricsObserver(metrics))
-        tokenizer = Tokenizer.load(config.model.tokenizer or str(directory))
-        service = ApiService(
-            backend=ClusterBackend(self._client),
-            tokenizer=TokenizerService(tokenizer, max_model_len),
-            info=ServingInfo(
-                model_names=config.model_names,
-                max_model_len=max_model_len,
-                vocab_size=model.vocab_size,
-                eos_token_ids=frozenset(model.eos_token_ids),
-                created=int(time.time()),
-                version=version("legato-llm"),
-                generation_defaults=model.sampling_defaults,
-            ),
-            metrics=metrics,
-            api_keys=ApiKeys.from_plain(config.server.api_key),
-            limits=Limits(max_body_bytes=config.server.max_body_bytes),
-        )
-        self._app = create_app(service)
-        self._listener: Listener | None = None
-        if options.listens:
-            server = config.server
-            sock = bind(server.host, server.port, shares_port=config.cluster.router_replicas > 1)
-            self._listener = Listener(self._app, sock)
-            self._listener.start()
-        await self._client.start()
+        bind_to_node_address()
+        module = await asyncio.to_thread(import_module, SERVICE_MODULE)
+        self._service = await module.start(options)  # a RouterService
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve: the application behind its own way in."""
-        return self._app
+        app: ASGIApp = self._service.app
+        return app
 
     def check_health(self) -> None:
         """Called by Serve."""
-        if self._listener is not None and not self._listener.is_running:
+        if not self._service.is_healthy():
             raise RuntimeError("the HTTP listener has stopped")
 
     async def __del__(self) -> None:
         """Called by Serve when the replica is to end."""
-        if self._listener is not None:
-            await self._listener.stop()
-        await self._client.stop()
+        await self._service.stop()

@@ -43,10 +43,13 @@ def serve(command: Command) -> None:
     started = time.monotonic()
     bar = LoadingBar()
     try:
-        try:
-            cluster.start(config, bar.update)
-        finally:
-            bar.close()
+        cluster.start(config, bar.update)
+    except BaseException:
+        bar.close()
+        cluster.kill()  # nothing is served yet, so there is nothing to wait for
+        raise
+    bar.close()
+    try:
         print(banner(config, describe_workers(), time.monotonic() - started), flush=True)
         _follow(logs=not config.server.disable_log_stats)
     finally:

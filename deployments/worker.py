@@ -16,6 +16,7 @@ from legato.cluster.gang import Gang, GangResources
 from legato.cluster.logs import configure_logging
 from legato.cluster.membership import ActorName
 from legato.cluster.placement import Role
+from legato.deployments.replica_port import bind_to_node_address
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class WorkerReplica:
 
     async def __init__(self, options: WorkerOptions) -> None:  # type: ignore[misc]  # Serve awaits it
         configure_logging()
+        bind_to_node_address()
         name = ActorName.fresh(options.application, options.role)
         group = get_current_placement_group()
         self._gang = Gang.start(name, options.engine, options.resources, group)

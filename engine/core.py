@@ -23,7 +23,8 @@ from legato.engine.block_pool import BlockPool
 from legato.engine.config import EngineConfig
 from legato.engine.errors import EngineError, OverloadedError
 from legato.engine.handover import BlockReservation, PausedSequence, PinnedBlock
-from legato.engine.kv_cache import KVCacheSpec, PoolDemand, allocate_pool, num_blocks_for
+from legato.engine.kv_cache import allocate_pool, pool_memory_bytes
+from legato.engine.kv_layout import KVCacheSpec, PoolDemand, num_blocks_for
 from legato.engine.limits import EngineLimits
 from legato.engine.model_runner import ModelRunner
 from legato.engine.models.weights import OnProgress
@@ -79,9 +80,13 @@ class EngineCore:
         runner = ModelRunner.build(config, on_progress)
         options, max_model_len = config.scheduler, runner.model.max_model_len
         device = runner.model.device
-        num_blocks = num_blocks_for(
-            runner.kv_spec, config.cache, PoolDemand(max_model_len, options.max_num_seqs, device)
+        demand = PoolDemand(
+            max_model_len,
+            options.max_num_seqs,
+            available_bytes=pool_memory_bytes(config.cache, device),
+            on_host=device.type == "cpu",
         )
+        num_blocks = num_blocks_for(runner.kv_spec, config.cache, demand)
         limits = EngineLimits(
             num_blocks=num_blocks,
             block_size=runner.kv_spec.block_size,

@@ -27,6 +27,8 @@ def chat_sampling(request: ChatRequest, info: ServingInfo) -> SamplingParams:
     if request.top_logprobs is not None and not request.logprobs:
         raise InvalidRequestError("needs logprobs to be true", "top_logprobs")
     max_tokens = request.max_completion_tokens
+    if max_tokens is not None and max_tokens < 1:
+        raise InvalidRequestError("must be at least 1", "max_completion_tokens")
     if max_tokens is None:
         max_tokens = request.max_tokens
     if max_tokens is None:
@@ -49,6 +51,10 @@ def fit_max_tokens(params: SamplingParams, num_prompt_tokens: int, info: Serving
     Raises:
         ContextLengthError: prompt and answer do not fit the model's context.
     """
+    if params.max_tokens is not None and params.max_tokens > info.max_model_len:
+        raise ContextLengthError(
+            f"must be at most {info.max_model_len}, the model's context", "max_tokens"
+        )
     room = info.max_model_len - num_prompt_tokens
     if room < 1 or (params.max_tokens or 0) > room:
         answer = "" if params.max_tokens is None else f", and max_tokens is {params.max_tokens}"

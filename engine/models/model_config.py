@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from legato.engine.dtypes import DTYPE_BYTES
 from legato.engine.errors import ConfigError
 from legato.engine.models.families import FAMILIES
 from legato.engine.models.json_file import JsonFile
-from legato.engine.models.rope import RopeParameters
+from legato.engine.models.rope_config import RopeParameters
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SAMPLING_DEFAULTS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -38,7 +36,7 @@ class ModelConfig:
     has_output_bias: bool
     has_mlp_bias: bool
     max_context_len: int  # positions, prompt and answer together
-    dtype: torch.dtype  # of the checkpoint
+    dtype: str  # of the checkpoint, one of DTYPE_BYTES
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     sampling_defaults: Mapping[str, float]  # of generation_config.json, by SamplingParams' names
@@ -138,13 +136,13 @@ def _head_dim(config: JsonFile, num_heads: int) -> int:
     return head_dim
 
 
-def _dtype(config: JsonFile) -> torch.dtype:
+def _dtype(config: JsonFile) -> str:
     name = config.get("dtype", str, config.get("torch_dtype", str, "float32"))
-    if name not in _DTYPES:
+    if name not in DTYPE_BYTES:
         raise ConfigError(
-            f"{config.path}: dtype {name} is not supported ({', '.join(_DTYPES)} are)"
+            f"{config.path}: dtype {name} is not supported ({', '.join(DTYPE_BYTES)} are)"
         )
-    return _DTYPES[name]
+    return name
 
 
 def _eos_token_ids(config: JsonFile) -> tuple[int, ...]:

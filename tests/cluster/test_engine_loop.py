@@ -79,7 +79,7 @@ async def test_the_outcome_of_a_command_comes_before_the_steps_that_follow_it() 
             finished.set()
 
     for _ in range(3):
-        engine.loop.request(lambda core: core.add(sequence(4)), added, pytest.fail)
+        engine.loop.request(lambda core: core.add(sequence(4)), added, _raise)
     await asyncio.wait_for(finished.wait(), 10)
     while len(engine.journal) < 3 + 3 * 4:
         await asyncio.wait_for(engine.steps.get(), 10)
@@ -154,9 +154,15 @@ async def test_nothing_runs_after_the_stop() -> None:
 async def test_progress_is_seen_from_outside() -> None:
     engine = Engine()
     before = engine.loop.last_progress
-    await engine.ask(lambda core: core.stats())
-    await engine.stop()
+    engine.loop.post(partial(_add, sequence(2)))
+    for _ in range(2):
+        await asyncio.wait_for(engine.steps.get(), 10)
     assert engine.loop.last_progress > before
+    await engine.stop()
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _add(request: SequenceRequest, core: EngineCore) -> None:

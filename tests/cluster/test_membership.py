@@ -1,6 +1,7 @@
 """Names that say what an actor is, and the registry that Ray keeps of them."""
 
 import time
+from typing import Any
 
 import pytest
 import ray
@@ -46,19 +47,21 @@ def test_a_foreign_name_is_none_of_ours(name: str) -> None:
     assert ActorName.parse(name) is None
 
 
-@ray.remote(num_cpus=0.01)
 class Nobody:
     """An actor that does nothing."""
+
+
+def start(name: ActorName, namespace: str | None = NAMESPACE) -> Any:
+    """A live actor of that name."""
+    actor = ray.remote(Nobody)
+    return actor.options(name=str(name), namespace=namespace, num_cpus=0.01).remote()
 
 
 def test_an_actor_counts_until_it_is_killed(local_ray: None) -> None:
     ours, rank_1 = ActorName.fresh("app", Role.DECODE), ActorName("app", Role.DECODE, "x", 1)
     other = ActorName.fresh("other", Role.PREFILL)
-    actors = {
-        name: Nobody.options(name=str(name), namespace=NAMESPACE).remote()
-        for name in (ours, rank_1, other)
-    }
-    elsewhere = Nobody.options(name=str(ActorName.fresh("app", Role.DECODE))).remote()
+    actors = {name: start(name) for name in (ours, rank_1, other)}
+    elsewhere = start(ActorName.fresh("app", Role.DECODE), namespace=None)
     assert live_actor_names() == {str(ours), str(rank_1), str(other)}
     assert live_workers("app") == [ours]
     assert live_workers("nobody's") == []

@@ -1,4 +1,4 @@
-"""One sequence on one or two workers, as their messages come: in any order, twice, or not at all."""
+"""One sequence on one or two workers: messages in any order, twice, or not at all."""
 
 import asyncio
 from typing import cast
@@ -127,7 +127,7 @@ def test_however_two_streams_interleave_the_output_is_the_same(data: st.DataObje
     pair = Pair()
     num_from_p = data.draw(st.integers(1, LAST))
     from_d = data.draw(st.integers(0, num_from_p))
-    queues = {
+    queues: dict[RunHalf, list[Tokens | HandedOver]] = {
         pair.p: [*map(tokens, range(num_from_p)), HandedOver(1, StageTimes())],
         pair.d: [*map(tokens, range(from_d, len(OUTPUT)))],
     }

@@ -40,7 +40,7 @@ POOL = PoolDescriptor(
     worker="d", host="h", pid=1, shape=(10, 2, 2, 1, 16, 8), dtype="float32", kind="private"
 )
 PEER = Peer("p", "127.0.0.1:1", TRANSFER)
-PARAMS = SamplingParams(temperature=0.5, max_tokens=3, logit_bias={5: -1.0}, stop=["."])
+PARAMS = SamplingParams(temperature=0.5, max_tokens=3, logit_bias={5: -1.0}, stop=(".",))
 LOGPROBS = TokenLogprobs(5, -0.5, 1, ((5, -0.5), (6, -1.5)))
 REPORT = Report(
     worker="d",

@@ -161,9 +161,13 @@ class Server:
         """A gauge's value for each worker."""
         return {one.labels["worker"]: one.value for one in self.samples() if one.name == name}
 
-    def total(self, name: str) -> float:
-        """A counter's value, over all labels."""
-        return sum(one.value for one in self.samples() if one.name == name)
+    def total(self, name: str, **labels: str) -> float:
+        """A counter's value, over all series that have these labels."""
+        return sum(
+            one.value
+            for one in self.samples()
+            if one.name == name and one.labels.items() >= labels.items()
+        )
 
     def wait_until_idle(self, num_workers: int = 2, timeout_s: float = 20.0) -> float:
         """Waits until all workers report nothing to do and every block free."""

@@ -23,18 +23,24 @@ def deployment_of(application: Application) -> Deployment:
     return found
 
 
+def arguments_of(deployment: Deployment) -> tuple[Any, ...]:
+    """What the deployment was bound to."""
+    arguments: Any = deployment.init_args  # typed as an empty tuple
+    return tuple(arguments)
+
+
 class Graph:
     """The deployments of an application, taken apart."""
 
     def __init__(self, application: Application) -> None:
         self.router = deployment_of(application)
-        options, workers = self.router.init_args
+        options, workers = arguments_of(self.router)
         assert isinstance(options, RouterOptions)
         self.router_options = options
         self.workers = {one.name: one for one in map(deployment_of, workers)}
 
     def worker_options(self, name: str) -> WorkerOptions:
-        (options,) = self.workers[name].init_args
+        (options,) = arguments_of(self.workers[name])
         assert isinstance(options, WorkerOptions)
         return options
 
@@ -104,6 +110,8 @@ def test_on_gpus_each_rank_has_a_bundle_with_one() -> None:
     options = graph.worker_options("decode-worker")
     assert options.engine.num_threads is None
     assert options.resources.num_gpus == 1
-    own, *ranks = graph.workers["decode-worker"]._replica_config.placement_group_bundles
+    bundles = graph.workers["decode-worker"]._replica_config.placement_group_bundles
+    assert bundles is not None
+    own, *ranks = bundles
     assert "GPU" not in own
     assert ranks == [{"CPU": 1, "GPU": 1}] * 4

@@ -8,12 +8,18 @@ from typing import Any
 import httpx
 import pytest
 
-from legato.tests.deployments.server import Server
+from legato.tests.deployments.server import Server, until
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HUGE = 10**400
 NEIGHBOURS = [f"Neighbour {i} asks for a long answer about " + "rivers " * i for i in range(6)]
 TALK = [{"role": "user", "content": "Hello"}]
+
+
+def _each(name: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
+    """A case for each value of one field, which is to be named."""
+    return [({name: value}, name) for value in values]
+
 
 # Bodies that are no request at all, and a word of what the message has to say.
 ILL_FORMED: dict[str, tuple[bytes, str]] = {
@@ -35,33 +41,33 @@ ILL_FORMED: dict[str, tuple[bytes, str]] = {
 
 # Fields on top of a good completion request, and the field that the answer has to name.
 COMPLETION_FIELDS: list[tuple[dict[str, Any], str]] = [
-    *[({"prompt": value}, "prompt") for value in (None, 5, True, {}, {"text": "a"}, [None])],
-    *[({"prompt": value}, "prompt") for value in ([], "", [[]], ["a", 1], [[1], "a"], [1.5])],
-    *[({"prompt": value}, "prompt") for value in ([-1], [10**9], [HUGE], [True], [[5, -7]])],
+    *_each("prompt", None, 5, True, {}, {"text": "a"}, [None]),
+    *_each("prompt", [], "", [[]], ["a", 1], [[1], "a"], [1.5]),
+    *_each("prompt", [-1], [10**9], [HUGE], [True], [[5, -7]]),
     ({"prompt": ["a"] * 257}, "prompt"),
     ({"prompt": ["a", "b", "c"], "n": 128}, "n"),
-    *[({"n": value}, "n") for value in (0, -1, 129, 1.5, "2", True, HUGE, [1])],
-    *[({"max_tokens": value}, "max_tokens") for value in (0, -1, 2.5, "9", HUGE, True, [])],
-    *[({"temperature": value}, "temperature") for value in (-0.1, 101, "hot", True, [])],
-    *[({"top_p": value}, "top_p") for value in (0, -1, 1.1, "1")],
-    *[({"top_k": value}, "top_k") for value in (-2, 1.5, "5", HUGE)],
-    *[({"min_p": value}, "min_p") for value in (-0.1, 1.1, "0")],
-    *[({"presence_penalty": value}, "presence_penalty") for value in (-2.1, 2.1, "1")],
-    *[({"frequency_penalty": value}, "frequency_penalty") for value in (-2.1, 2.1, {})],
-    *[({"repetition_penalty": value}, "repetition_penalty") for value in (0, -1, 1e6, "x")],
-    *[({"seed": value}, "seed") for value in (1 << 63, HUGE, 1.5, "7", True)],
-    *[({"stop": value}, "stop") for value in ("", ["a", ""], ["x"] * 17, 5, [1], {"a": 1})],
+    *_each("n", 0, -1, 129, 1.5, "2", True, HUGE, [1]),
+    *_each("max_tokens", 0, -1, 2.5, "9", HUGE, True, []),
+    *_each("temperature", -0.1, 101, "hot", True, []),
+    *_each("top_p", 0, -1, 1.1, "1"),
+    *_each("top_k", -2, 1.5, "5", HUGE),
+    *_each("min_p", -0.1, 1.1, "0"),
+    *_each("presence_penalty", -2.1, 2.1, "1"),
+    *_each("frequency_penalty", -2.1, 2.1, {}),
+    *_each("repetition_penalty", 0, -1, 1e6, "x"),
+    *_each("seed", 1 << 63, HUGE, 1.5, "7", True),
+    *_each("stop", "", ["a", ""], ["x"] * 17, 5, [1], {"a": 1}),
     ({"stop": "x" * 1025}, "stop"),
-    *[({"stop_token_ids": value}, "stop_token_ids") for value in ([-1], [10**9], [HUGE], ["a"])],
+    *_each("stop_token_ids", [-1], [10**9], [HUGE], ["a"]),
     ({"stop_token_ids": [5] * 257}, "stop_token_ids"),
-    *[({"logit_bias": value}, "logit_bias") for value in ({"-1": 1}, {"1000000000": 1}, [5])],
-    *[({"logit_bias": value}, "logit_bias") for value in ({"5": 101}, {"5": -101}, {"a": 1})],
-    *[({"logit_bias": value}, "logit_bias") for value in ({"5": "x"}, {str(HUGE): 1}, "5")],
+    *_each("logit_bias", {"-1": 1}, {"1000000000": 1}, [5]),
+    *_each("logit_bias", {"5": 101}, {"5": -101}, {"a": 1}),
+    *_each("logit_bias", {"5": "x"}, {str(HUGE): 1}, "5"),
     ({"logit_bias": {str(i): 0 for i in range(1025)}}, "logit_bias"),
-    *[({"logprobs": value}, "logprobs") for value in (-1, 21, "5", True)],
-    *[({"min_tokens": value}, "min_tokens") for value in (-1, 17, "1")],
-    *[({"priority": value}, "priority") for value in (1 << 31, "high", HUGE)],
-    *[({"stream": value}, "stream") for value in ("yes", 1)],
+    *_each("logprobs", -1, 21, "5", True),
+    *_each("min_tokens", -1, 17, "1"),
+    *_each("priority", 1 << 31, "high", HUGE),
+    *_each("stream", "yes", 1),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"stream": True, "stream_options": []}, "stream_options"),
     ({"echo": True, "logprobs": 1}, "echo"),
@@ -74,7 +80,7 @@ COMPLETION_FIELDS: list[tuple[dict[str, Any], str]] = [
 ]
 
 CHAT_FIELDS: list[tuple[dict[str, Any], str]] = [
-    *[({"messages": value}, "messages") for value in (None, [], "hi", {}, [5], ["hi"], [None])],
+    *_each("messages", None, [], "hi", {}, [5], ["hi"], [None]),
     ({"messages": [{"content": "hi"}]}, "messages[0].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "king", "content": "hi"}]}, "messages[0].role"),
@@ -84,7 +90,7 @@ CHAT_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"top_logprobs": 3}, "top_logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
     ({"logprobs": 3}, "logprobs"),
-    ({"max_completion_tokens": 0}, "max_tokens"),
+    ({"max_completion_tokens": 0}, "max_completion_tokens"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"chat_template": "{{ 1 }}"}, "chat_template"),
@@ -126,6 +132,9 @@ RAW: dict[str, bytes] = {
     "a broken chunk": b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n"
     b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nabc\r\n",
     "half a body": b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{",
+    "a WebSocket": b"GET /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     "half a head": b"POST /v1/comple",
     "nothing": b"",
 }
@@ -280,29 +289,35 @@ def test_clients_that_stall_do_not_keep_others_waiting(server: Server) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_frees_everything_soon(server: Server, stream: bool) -> None:
-    """Before the first byte or in the middle of the answer, with a prompt of any length."""
+    """At once or in the middle of the answer, with a short prompt or a long one."""
     limit = server.model()["max_model_len"]
-    body = {"max_tokens": limit // 2 - 1, "ignore_eos": True, "stream": stream, "n": 4}
-    aborted = _num_aborted(server)
+    num_aborted = _num_aborted(server)
     for num_tokens in (5, limit // 2):
-        content = json.dumps({**body, "prompt": [num_tokens] * num_tokens}).encode()
+        content = json.dumps(
+            {
+                "prompt": [num_tokens] * num_tokens,
+                "max_tokens": limit // 2 - 1,
+                "ignore_eos": True,
+                "stream": stream,
+                "n": 4,
+            }
+        ).encode()
         head = f"POST {COMPLETIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(content)}\r\n\r\n"
-        for num_bytes in (0, 1):
+        for leaves_at_once in (True, False):
             with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
                 sock.sendall(head.encode() + content)
-                if stream:
-                    sock.recv(num_bytes)
+                if not leaves_at_once:
+                    until(lambda: _num_running(server) > 0, 10, "the request is at work")
+    until(lambda: _num_aborted(server) >= num_aborted + 8, 5, "both that were at work are given up")
     assert server.wait_until_idle() < 5
-    if stream:
-        assert _num_aborted(server) > aborted
 
 
 def _num_aborted(server: Server) -> float:
-    return sum(
-        one.value
-        for one in server.samples()
-        if one.name == "vllm:request_success_total" and one.labels["finished_reason"] == "abort"
-    )
+    return server.total("vllm:request_success_total", finished_reason="abort")
+
+
+def _num_running(server: Server) -> float:
+    return sum(server.gauge("vllm:num_requests_running").values())
 
 
 async def test_greedy_neighbours_get_the_same_tokens_with_and_without_abuse(

@@ -116,26 +116,18 @@ def test_a_missing_model_directory_is_one_line_and_exit_code_1() -> None:
     _check_mistake(ended, 1, "/nonexistent/model")
 
 
-@pytest.mark.parametrize(
-    "breakage", ["no config", "no JSON", "no weights", "cut weights", "unknown family", "empty"]
-)
+@pytest.mark.parametrize("breakage", ["no config", "cut weights", "unknown family"])
 def test_a_broken_model_directory_is_one_line_and_exit_code_1(model: Path, breakage: str) -> None:
     weights = model / "model.safetensors"
     match breakage:
         case "no config":
             (model / "config.json").unlink()
-        case "no JSON":
-            (model / "config.json").write_text("{")
-        case "no weights":
-            weights.unlink()
         case "cut weights":
             weights.write_bytes(weights.read_bytes()[:-1000])
         case "unknown family":
             edit_json(model / "config.json", architectures=["NobodyForCausalLM"], model_type="no")
-        case "empty":
-            for entry in model.iterdir():
-                entry.unlink()
-    _check_mistake(run_legato("serve", str(model), "--port", str(free_port())), 1)
+    ended = run_legato("serve", str(model), "--port", str(free_port()))
+    _check_mistake(ended, 1)
 
 
 def test_a_port_that_another_legato_serves_is_refused(server: Server) -> None:
@@ -196,10 +188,18 @@ def test_sigterm_ends_a_server_with_a_stream_in_flight_and_leaves_nothing(keyed:
     assert "SIGTERM received" not in keyed.output()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["at first", "Ray starts", "workers start"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("at first", signal.SIGINT),
+        ("Ray starts", signal.SIGTERM),
+        ("Ray starts", signal.SIGINT),
+        ("workers start", signal.SIGTERM),
+        ("workers start", signal.SIGINT),
+    ],
+)
 def test_a_signal_during_the_start_ends_everything_within_seconds(
-    tmp_path: Path, number: signal.Signals, moment: str
+    tmp_path: Path, moment: str, number: signal.Signals
 ) -> None:
     server = Server(tmp_path / "serve.log")
     try:

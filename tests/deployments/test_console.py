@@ -3,6 +3,8 @@
 import io
 import json
 import shlex
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -151,7 +153,6 @@ def test_the_hit_rate_is_that_of_all_workers() -> None:
     assert "prefix cache hit rate: 0.0%" in LoadLine().render([])
 
 
-@ray.remote(num_cpus=0.01)
 class Worker:
     """Answers as an engine actor would."""
 
@@ -169,6 +170,13 @@ class Worker:
         return msgspec.structs.replace(REPORT, worker=self._name) if is_ready else None
 
 
+def _until(condition: Callable[[], bool]) -> None:
+    """A busy machine's actors may miss one question, but not all."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+
+
 def test_each_worker_is_asked_once_whatever_its_ranks() -> None:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
@@ -176,18 +184,23 @@ def test_each_worker_is_asked_once_whatever_its_ranks() -> None:
             str(ActorName("app", role, "x", rank))
             for role, rank in ((Role.DECODE, 0), (Role.DECODE, 1), (Role.PREFILL, 0))
         ]
+        worker: Any = ray.remote(Worker)
         actors = [
-            Worker.options(name=name, namespace=NAMESPACE).remote(name)  # type: ignore[attr-defined]
+            worker.options(name=name, namespace=NAMESPACE, num_cpus=0.01).remote(name)
             for name in names
         ]
         assert {one.worker for one in describe_workers()} == {names[0], names[2]}
-        assert [one.worker for one in collect_reports()] == names[:1]
+        _until(lambda: [one.worker for one in collect_reports()] == names[:1])
         shown = io.StringIO()
         bar = LoadingBar(shown)
-        bar.update()
+
+        def is_shown() -> bool:
+            bar.update()
+            return "10.0/20.0" in shown.getvalue()
+
+        _until(is_shown)
         bar.close()
         assert "loading weights" in shown.getvalue()
-        assert "10.0/20.0" in shown.getvalue()
         assert actors
     finally:
         ray.shutdown()

@@ -1,6 +1,7 @@
 """The listener on real sockets, with a real HTTP client."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from legato.deployments.listener import Listener, bind
+from legato.deployments.listener import MAX_HEAD_BYTES, Listener, bind
 from legato.engine.errors import ConfigError
 
 HOST = "127.0.0.1"
@@ -88,6 +89,35 @@ async def test_it_serves_and_a_running_answer_is_finished_after_the_stop() -> No
             assert await anext(parts) == b"second"
         await stopping
     assert not listener.is_running
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "is_served"), [(MAX_HEAD_BYTES // 2, True), (1 << 20, False)]
+)
+async def test_an_endless_head_is_refused_and_a_long_one_is_not(
+    num_bytes: int, is_served: bool
+) -> None:
+    app = SlowAnswer()
+    app.release.set()
+    sock = bind(HOST, 0, shares_port=False)
+    sock.listen()
+    listener = Listener(app, sock)
+    listener.start()
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        status = b""
+        with contextlib.suppress(ConnectionError):  # it may hang up in the middle
+            for _ in range(num_bytes >> 10):
+                writer.write(b"x" * 1024)
+                await writer.drain()
+            writer.write(b"\r\n\r\n")
+            status = await reader.readline()
+        assert status.startswith(b"HTTP/1.1 200") == is_served
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        await listener.stop()
 
 
 async def test_a_listener_that_never_started_can_be_stopped() -> None:

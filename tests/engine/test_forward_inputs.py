@@ -1,11 +1,10 @@
-import torch
-
 from legato.engine.batch import ScheduledBatch, ScheduledSequence
 from legato.engine.forward_inputs import build_forward_inputs
-from legato.engine.kv_cache import KVCacheSpec, allocate_pool
+from legato.engine.kv_cache import allocate_pool
+from legato.engine.kv_layout import KVCacheSpec
 from legato.tests.engine.batches import sampling_input
 
-SPEC = KVCacheSpec(num_layers=1, num_kv_heads=1, head_dim=4, block_size=4, dtype=torch.float32)
+SPEC = KVCacheSpec(num_layers=1, num_kv_heads=1, head_dim=4, block_size=4, dtype="float32")
 
 
 def scheduled(

@@ -10,7 +10,8 @@ from legato.engine.batch import SequenceOutput, SequenceRequest
 from legato.engine.config import EngineConfig
 from legato.engine.core import EngineCore
 from legato.engine.handover import BlockReservation
-from legato.engine.kv_cache import KVCacheSpec, allocate_pool
+from legato.engine.kv_cache import allocate_pool
+from legato.engine.kv_layout import KVCacheSpec
 from legato.engine.sampling_params import SamplingParams
 from legato.tests.checkpoints import make_checkpoint
 

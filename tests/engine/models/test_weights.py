@@ -6,8 +6,9 @@ from safetensors.torch import load_file, save_file
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.parameters import DecoderWeights
-from legato.engine.models.weights import INDEX_FILE, SINGLE_FILE, Placement, load_weights
+from legato.engine.models.decoder_weights import DecoderWeights
+from legato.engine.models.checkpoint import INDEX_FILE, SINGLE_FILE
+from legato.engine.models.weights import Placement, load_weights
 from legato.tests.checkpoints import edit_json, make_checkpoint
 
 CPU = Placement(torch.float32, torch.device("cpu"))

@@ -1,0 +1,26 @@
+"""Keeps the port that Serve opens in every replica off the other interfaces.
+
+A replica has a gRPC server for calls between deployments. Serve binds it to all interfaces, asks
+callers for nothing and unpickles what they send, and there is no setting for its address. It is
+bound after the deployment's constructor has run, so the constructor can say where.
+"""
+
+from typing import Any
+
+import ray.util
+from ray.serve._private import replica
+
+_EVERY_INTERFACE = "[::]:"
+
+
+def bind_to_node_address() -> None:
+    """To be called in a replica's constructor; the address is the one that Ray has for the node."""
+    module: Any = replica  # what it imports is not part of its interface
+    bind = module.add_port_to_grpc_server
+    host = ray.util.get_node_ip_address()
+
+    def bind_to_node(server: Any, address: str) -> int:
+        port: int = bind(server, address.replace(_EVERY_INTERFACE, f"{host}:"))
+        return port
+
+    module.add_port_to_grpc_server = bind_to_node
