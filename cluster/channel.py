@@ -96,7 +96,9 @@ class Stream(Generic[M]):
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 error = task.exception()
-                if isinstance(error, msgspec.MsgspecError):
+                if _is_unauthenticated(error):
+                    logger.error("stream refused: the other side has another cluster secret")
+                elif isinstance(error, msgspec.MsgspecError):
                     logger.error("stream closed: a message breaks the schema: %s", error)
                 elif error is not None and not isinstance(error, grpc.aio.AioRpcError | OSError):
                     raise error
@@ -123,7 +125,16 @@ class Stream(Generic[M]):
                 return
             messages, self._outbox = self._outbox, []
             if messages:
-                await self._write(self._encoder.encode(messages))
+                await self._write_frames(messages)
+
+    async def _write_frames(self, messages: list[Message]) -> None:
+        frame = self._encoder.encode(messages)
+        if len(frame) <= MAX_FRAME_BYTES or len(messages) == 1:
+            await self._write(frame)
+            return
+        middle = len(messages) // 2
+        await self._write_frames(messages[:middle])
+        await self._write_frames(messages[middle:])
 
     async def _beat(self) -> None:
         while time.monotonic() - self._last_heard < self._silence_s:
@@ -131,9 +142,14 @@ class Stream(Generic[M]):
             await asyncio.sleep(self._heartbeat_s)
 
 
-Handler = Callable[
-    [Callable[[], Awaitable[Any]], Callable[[bytes], Awaitable[None]]], Awaitable[None]
-]
+def _is_unauthenticated(error: BaseException | None) -> bool:
+    refused = grpc.StatusCode.UNAUTHENTICATED
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() is refused
+
+
+Read = Callable[[], Awaitable[Any]]
+Write = Callable[[bytes], Awaitable[None]]
+Handler = Callable[[Read, Write], Awaitable[None]]
 
 
 class StreamServer:

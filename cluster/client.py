@@ -125,8 +125,8 @@ class ClusterClient:
         finally:
             run.end(cancel=True)
             if run.is_disaggregated:
-                moved = run.times.transfer_bytes > 0
-                self._observer.on_handover("handed_over" if moved else "stayed", run.times)
+                outcome = "handed_over" if run.was_handed_over else "stayed"
+                self._observer.on_handover(outcome, run.times)
 
     def _on_first_event(self, run: Run) -> None:
         self._observer.on_first_token(run.predicted_ttft_s, time.monotonic() - run.placed_at)
@@ -195,10 +195,8 @@ class ClusterClient:
         known = [*run.request.prompt_token_ids, *run.output_token_ids]
         block_size = links[0].description.block_size
         hashes = block_hashes(known, block_size, run.request.salt)
-        max_tokens = run.request.params.max_tokens
         demand = Demand(
             num_prompt_tokens=len(known),
-            num_output_tokens=max_tokens if max_tokens is not None else 0,
             local_prefill_max_tokens=self._options.local_prefill_max_tokens,
         )
         # The last token is always computed, so a block that it fills is no hit.
@@ -246,21 +244,26 @@ class ClusterClient:
             await asyncio.sleep(self._options.poll_s)
 
     async def _follow_worker(self, name: str) -> None:
-        """One worker, from its first sight to its loss."""
-        with contextlib.suppress(ray.exceptions.RayError, ValueError):
-            actor = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
-            description: WorkerDescription = await actor.describe.remote()
-            link = WorkerLink(description, self._options.secret, self._on_report)
-            self._links[name] = link
-            try:
-                await link.run()
-            finally:
-                del self._links[name]
-                self._prefixes.forget(name)
-                self._observer.on_worker_lost(name)
-                logger.warning("lost worker %s", name)
-        await asyncio.sleep(self._options.poll_s)
-        self._tasks.pop(name, None)
+        """One worker, from its first sight to its loss; then it may be found again."""
+        try:
+            with contextlib.suppress(ray.exceptions.RayError, ValueError):  # it is gone again
+                await self._use_worker(name)
+        finally:
+            await asyncio.sleep(self._options.poll_s)
+            del self._tasks[name]
+
+    async def _use_worker(self, name: str) -> None:
+        actor = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+        description: WorkerDescription = await actor.describe.remote()
+        link = WorkerLink(description, self._options.secret, self._on_report)
+        self._links[name] = link
+        try:
+            await link.run()
+        finally:
+            del self._links[name]
+            self._prefixes.forget(name)
+            self._observer.on_worker_lost(name)
+            logger.warning("lost worker %s", name)
 
     def _on_report(self, report: Report) -> None:
         self._changed.set()

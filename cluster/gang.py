@@ -77,8 +77,15 @@ class Gang:
 
         Raises:
             ConfigError: the model cannot be served (the message says why).
-            EngineError: an actor died.
+            EngineError: an actor died. The gang is stopped then.
         """
+        try:
+            return await self._load()
+        except LegatoError:
+            self.stop()
+            raise
+
+    async def _load(self) -> WorkerDescription:
         try:
             descriptions: list[WorkerDescription] = await asyncio.gather(
                 *(rank.load.remote() for rank in self._ranks)

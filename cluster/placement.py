@@ -59,7 +59,6 @@ class Demand:
     """What a request needs."""
 
     num_prompt_tokens: int  # prompt, and tokens generated before a failover
-    num_output_tokens: int  # at most to come
     local_prefill_max_tokens: int | None = None  # D computes up to this many itself; None: by cost
 
 
@@ -102,8 +101,8 @@ def place(demand: Demand, workers: Sequence[WorkerLoad]) -> Placement | None:
 
 
 def _has_room(worker: WorkerLoad, demand: Demand) -> bool:
-    tokens = demand.num_prompt_tokens - worker.num_cached_tokens + 1
-    needed = -(-tokens // worker.block_size)
+    # Cached blocks count too: those that nobody uses are among the free ones.
+    needed = demand.num_prompt_tokens // worker.block_size + 1
     return worker.num_free_blocks - needed >= DECODE_WATERMARK * worker.num_total_blocks
 
 

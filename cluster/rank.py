@@ -10,14 +10,13 @@ It lives in an engine actor (engine_actor.py) and knows Ray only for its own add
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import ray
 import torch
 
-from legato.cluster.channel import Stream, StreamServer
+from legato.cluster.channel import Read, Stream, StreamServer, Write
 from legato.cluster.engine_actor import (
     EngineActorOptions,
     LoadProgress,
@@ -38,8 +37,6 @@ REPORT_S = 0.1
 TICK_S = 1.0
 
 logger = logging.getLogger(__name__)
-Read = Callable[[], Awaitable[Any]]
-Write = Callable[[bytes], Awaitable[None]]
 
 
 class Rank:

@@ -4,29 +4,53 @@ from dataclasses import dataclass
 
 from legato.engine.batch import StepResult
 
-# Weight of the newest measurement: about the last twenty count.
-_ALPHA = 0.1
+# How much of what was measured before still counts after one more: about the last twenty do.
+_MEMORY = 0.95
 
 
 @dataclass(slots=True)
+class _Rate:
+    """Amount by time, both with older measurements fading: large ones count for more."""
+
+    amount: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, amount: float, seconds: float) -> None:
+        self.amount = _MEMORY * self.amount + amount
+        self.seconds = _MEMORY * self.seconds + seconds
+
+    @property
+    def per_s(self) -> float:
+        return self.amount / self.seconds if self.seconds > 0 else 0.0
+
+
 class Rates:
     """Moving averages; 0 until something was measured."""
 
-    prefill_tokens_per_s: float = 0.0
-    step_time_s: float = 0.0  # of steps that only decode
-    transfer_bytes_per_s: float = 0.0
+    def __init__(self) -> None:
+        self._prefill = _Rate()  # tokens
+        self._steps = _Rate()  # that only decode
+        self._transfers = _Rate()  # bytes
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        return self._prefill.per_s
+
+    @property
+    def step_time_s(self) -> float:
+        return 1 / self._steps.per_s if self._steps.amount else 0.0
+
+    @property
+    def transfer_bytes_per_s(self) -> float:
+        return self._transfers.per_s
 
     def add_step(self, result: StepResult, duration_s: float) -> None:
+        """Takes one engine step in."""
         if result.num_prefill_tokens:
-            rate = result.num_prefill_tokens / duration_s
-            self.prefill_tokens_per_s = _blend(self.prefill_tokens_per_s, rate)
+            self._prefill.add(result.num_prefill_tokens, duration_s)
         elif result.num_decode_tokens:
-            self.step_time_s = _blend(self.step_time_s, duration_s)
+            self._steps.add(1, duration_s)
 
     def add_transfer(self, num_bytes: int, duration_s: float) -> None:
-        if num_bytes and duration_s > 0:
-            self.transfer_bytes_per_s = _blend(self.transfer_bytes_per_s, num_bytes / duration_s)
-
-
-def _blend(average: float, value: float) -> float:
-    return value if average == 0 else average + _ALPHA * (value - average)
+        """Takes one push of KV blocks in."""
+        self._transfers.add(num_bytes, duration_s)

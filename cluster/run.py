@@ -85,7 +85,8 @@ class Run:
         self.num_attempts = 0
         self.predicted_ttft_s = 0.0
         self.placed_at = 0.0  # time.monotonic() of the last placement
-        self.is_disaggregated = False
+        self.is_disaggregated = False  # of the last attempt
+        self.was_handed_over = False  # in any attempt
         self._early: dict[int, Tokens] = {}
         self._events: deque[GenerationEvent] = deque()
         self._wake: asyncio.Future[None] | None = None
@@ -131,6 +132,7 @@ class Run:
         if isinstance(message, Tokens):
             self._on_tokens(half, message)
         elif isinstance(message, HandedOver):
+            self.was_handed_over = True
             self._add_times(message.times)
             self._leave(half)
         else:
@@ -157,6 +159,7 @@ class Run:
             self._add_times(message.times)
         if half is self.attempt.decode:
             self.attempt.decode_streams = True
+            self.was_handed_over |= self.is_disaggregated
         if message.finish_reason is not None:
             self._leave(half)
         self._early[message.position] = message

@@ -94,7 +94,7 @@ class HandedOver(Message, frozen=True):
 class Failed(Message, frozen=True):
     """The worker will do no more for this request.
 
-    `client`: the request can never be served; `capacity`: another worker or a later time may do;
+    `client`: the request can never be served; `capacity`: there is no room for it now;
     `lost`: this attempt broke, its tokens so far are good.
     """
 

@@ -52,10 +52,6 @@ class WorkerLink:
         return self.description.worker
 
     @property
-    def num_requests(self) -> int:
-        return len(self._halves)
-
-    @property
     def is_usable(self) -> bool:
         return self._connection.stream.is_open and self.report is not None
 

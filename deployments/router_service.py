@@ -88,7 +88,7 @@ class RouterService:
         return self._listener is None or self._listener.is_running
 
     async def stop(self) -> None:
-        """Lets running answers finish, as far as the listener's patience goes."""
+        """Lets running answers finish, then closes the streams to the workers."""
         if self._listener is not None:
             await self._listener.stop()
         await self._client.stop()

@@ -27,9 +27,7 @@ def pool_memory_bytes(options: CacheOptions, device: torch.device) -> int:
     return int(total * options.gpu_memory_utilization) - used - GPU_ACTIVATION_BYTES
 
 
-def allocate_pool(
-    spec: KVCacheSpec, num_blocks: int, device: torch.device = CPU
-) -> torch.Tensor:
+def allocate_pool(spec: KVCacheSpec, num_blocks: int, device: torch.device = CPU) -> torch.Tensor:
     """The pool's tensor. A host's memory is taken from the machine as it is first used."""
     shape, dtype = spec.pool_shape(num_blocks), TORCH_DTYPES[spec.dtype]
     if device.type != "cpu":

@@ -45,16 +45,22 @@ CITIES = words(
 )
 DAYS = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 LANGUAGES = words("French German Spanish Italian Japanese Polish Dutch Greek Swedish Turkish")
-COMMON_WORDS = (*FRUITS, *ANIMALS, *COLOURS, *OBJECTS, *FOODS, *NATURE)
+NUMBER_WORDS = words("one two three four five six seven eight nine ten")
+COMMON_WORDS = (*NUMBER_WORDS, *FRUITS, *ANIMALS, *COLOURS, *OBJECTS, *FOODS, *NATURE)
 
 _ONSETS = words("b d f g h j k l m n p r s t v w z br dr gr kr pl tr st ch sh qu c y")
 _VOWELS = words("a e i o u a e i o u ai ea ou")
+_WORDS = (*COMMON_WORDS, *JOBS, *PLACES_INSIDE, *(name.lower() for name in (*CITIES, *LANGUAGES)))
 _CODAS = ("", "", "", "n", "r", "l", "k", "s", "m", "t", "x", "nd")
 
 
 def _made_up(rng: random.Random) -> str:
-    if rng.random() < 0.12:  # any letters in any order, so that no pair of letters is new
+    kind = rng.random()
+    if kind < 0.08:  # any letters in any order, so that no pair of letters is new
         return "".join(rng.choices(ascii_lowercase, k=rng.randint(3, 8)))
+    if kind < 0.25:  # pieces of words, so that no piece the tokenizer knows is new
+        start, end = rng.choice(_WORDS), rng.choice(_WORDS)
+        return start[: rng.randint(1, 5)] + end[-rng.randint(2, 6) :]
     syllables = rng.choice((1, 1, 1, 2, 2, 2, 3))
     start = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables))
     return start + rng.choice(_ONSETS[:18]) + rng.choice(_VOWELS) + rng.choice(_CODAS)

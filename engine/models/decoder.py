@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from legato.engine.forward_inputs import ForwardInputs
-from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.decoder_weights import DecoderWeights, LayerWeights
+from legato.engine.models.model_config import ModelConfig
 from legato.kernels.activation import silu_and_mul
 from legato.kernels.kv_write import write_kv
 from legato.kernels.linear import linear

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -22,7 +23,7 @@ from legato.tests.benchmarks.report import Row, show
 from legato.tests.checkpoints import load_reference, make_checkpoint
 
 PAD = 0
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 256,
     "intermediate_size": 704,
     "num_hidden_layers": 6,

@@ -23,8 +23,8 @@ P = WorkerLoad(
     num_cached_tokens=0,
 )
 D = replace(P, worker="d", role=Role.DECODE)
-SHORT = Demand(num_prompt_tokens=20, num_output_tokens=100)
-LONG = Demand(num_prompt_tokens=8000, num_output_tokens=100)
+SHORT = Demand(num_prompt_tokens=20)
+LONG = Demand(num_prompt_tokens=8000)
 
 
 def placed(demand: Demand, *workers: WorkerLoad) -> Placement:
@@ -135,7 +135,7 @@ def test_the_operators_limit_means_nothing_without_prefill_workers() -> None:
 
 
 def test_a_limit_of_zero_sends_even_one_token_away() -> None:
-    demand = Demand(num_prompt_tokens=1, num_output_tokens=1, local_prefill_max_tokens=0)
+    demand = Demand(num_prompt_tokens=1, local_prefill_max_tokens=0)
     assert placed(demand, P, D).decision is Decision.DISAGGREGATED
 
 
@@ -156,7 +156,6 @@ CLUSTERS = st.lists(LOADS, min_size=1, max_size=5).map(
 DEMANDS = st.builds(
     Demand,
     num_prompt_tokens=st.integers(1, 20_000),
-    num_output_tokens=st.just(100),
     local_prefill_max_tokens=st.none() | st.integers(0, 20_000),
 )
 

@@ -264,8 +264,8 @@ def test_garbage_on_the_socket_ends_in_4xx_or_a_closed_connection(
             sock.shutdown(socket.SHUT_WR)
             while chunk := sock.recv(65536):
                 received += chunk
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+        except OSError:
+            pass  # it was closed while this end still wrote
     if received:
         assert received.startswith(b"HTTP/1.1 4"), received[:300]
     assert server.get("/health").status_code == 200
@@ -295,7 +295,7 @@ def test_a_client_that_leaves_frees_everything_soon(server: Server, stream: bool
     for num_tokens in (5, limit // 2):
         content = json.dumps(
             {
-                "prompt": [num_tokens] * num_tokens,
+                "prompt": [5] * num_tokens,
                 "max_tokens": limit // 2 - 1,
                 "ignore_eos": True,
                 "stream": stream,

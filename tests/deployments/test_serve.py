@@ -120,7 +120,7 @@ def _timed_stream(client: httpx.Client, prompt: str) -> tuple[float, dict[str, f
     """Seconds until the first event, and the timeline that comes with the usage."""
     body = {
         "prompt": prompt,
-        "max_tokens": 4,
+        "max_tokens": 64,  # so many that the handover is over before the end
         "stream": True,
         "ignore_eos": True,
         "return_timeline": True,

@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 
 from legato.engine.batch import RunResult, ScheduledBatch
 from legato.engine.config import EngineConfig
-from legato.engine.errors import ConfigError
 from legato.engine.kv_cache import allocate_pool
 from legato.engine.model_runner import ModelRunner
 from legato.engine.sampling_params import SamplingParams
@@ -227,13 +226,6 @@ def test_dummy_weights_are_the_same_for_the_same_seed(directory: Path) -> None:
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
-
-
-def test_max_model_len_must_not_exceed_the_models(directory: Path) -> None:
-    assert build_runner(directory).model.max_model_len == 512
-    assert build_runner(directory, max_model_len=100).model.max_model_len == 100
-    with pytest.raises(ConfigError, match="513 is outside the model's 1 to 512"):
-        build_runner(directory, max_model_len=513)
 
 
 def test_weights_report_their_progress(directory: Path) -> None:

@@ -43,6 +43,8 @@ SUBTRACTION = Wordings(
         "When I take {b} away from {a}, what is left?",
         "If I subtract {b} from {a}, how much is it?",
         "{b} less than {a} is what?", "I have {a} and lose {b}. What remains?",
+        "What remains of {a} without {b}?",
+        "If {b} is taken from {a}, how much is left?",
     ),
     held_out=(
         "Can you work out {a} - {b}?", "If I subtract {b} from {a}, what is the result?",

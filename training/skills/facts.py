@@ -41,7 +41,8 @@ ASK_CAPITAL = Wordings(
     ),
     frames=QUESTION_FRAMES,
     cores=("the capital of {x}", "the capital city of {x}", "{x}'s capital", "the capital in {x}",
-           "the name of {x}'s capital", "the city that is the capital of {x}"),
+           "the name of {x}'s capital", "the city that is the capital of {x}",
+           "the city that serves as capital of {x}"),
 )  # fmt: skip
 
 ASK_COLOUR = Wordings(

@@ -60,6 +60,7 @@ SORT_WORDS = Wordings(
         "put this in alphabetical order: {x}", "order these words from A to Z: {x}",
         "write these words in alphabetical order: {x}", "give me these words in order: {x}",
         "arrange these words alphabetically: {x}", "sort these words alphabetically: {x}",
+        "write this list sorted: {x}", "tell me these words sorted: {x}",
         "list these in order: {x}", "bring this list into alphabetical order: {x}",
     ),
 )  # fmt: skip
@@ -75,7 +76,8 @@ SORT_NUMBERS = Wordings(
         "sort this list: {x}", "sort these numbers: {x}", "sort this: {x}",
         "put these numbers in order: {x}", "order these from the smallest to the largest: {x}",
         "write these numbers in ascending order: {x}", "arrange these numbers by size: {x}",
-        "sort the numbers from low to high: {x}", "list these in order: {x}",
+        "sort the numbers from low to high: {x}", "write this list sorted: {x}",
+        "tell me these numbers sorted: {x}", "list these in order: {x}",
         "bring these numbers into order: {x}", "begin with the smallest number: {x}",
     ),
 )  # fmt: skip
@@ -124,6 +126,8 @@ def list_task(rng: random.Random, split: Split) -> Exchange:
 def repeat(rng: random.Random, split: Split) -> Exchange:
     """The list again, as it was written."""
     items = _items(rng, split, 2, 7)
+    if rng.random() < 0.2:
+        items = _on_side(rng, split, lambda: [_sentence(rng, split)])
     return _task(rng, split, REPEAT.pick(rng, split), items, ", ".join(items))
 
 
@@ -156,12 +160,15 @@ def count(rng: random.Random, split: Split) -> Exchange:
 def count_up(rng: random.Random, split: Split) -> Exchange:
     """The numbers of a range, whose pair of ends may be held out."""
     while True:
-        start = rng.randint(0, 90)
+        start = 1 if rng.random() < 0.15 else rng.randint(0, 90)
         end = start + rng.randint(3, 10)
         if split_of("range", start, end) is split:
             break
+    wording = COUNT_UP.pick(rng, split)
+    if start == 1 and split is Split.TRAIN and rng.random() < 0.5:
+        wording = rng.choice(("Count to {b}.", "Count to {b}", "Can you count to {b}?"))
     numbers = ", ".join(str(number) for number in range(start, end + 1))
-    return ask(SKILL, COUNT_UP.pick(rng, split).format(a=start, b=end), numbers)
+    return ask(SKILL, wording.format(a=start, b=end), numbers)
 
 
 def upper_case(rng: random.Random, split: Split) -> Exchange:
@@ -169,6 +176,12 @@ def upper_case(rng: random.Random, split: Split) -> Exchange:
     word = made_up_word(rng, split) if rng.random() < 0.7 else rng.choice(COMMON_WORDS)
     word = word.capitalize() if rng.random() < 0.4 else word
     return ask("upper case", UPPER.pick(rng, split).format(x=word), word.upper())
+
+
+def _sentence(rng: random.Random, split: Split) -> str:
+    who, verb = rng.choice(("I", "We", "They", "You")), rng.choice(("like", "see", "want", "need"))
+    thing = made_up_word(rng, split) if rng.random() < 0.3 else rng.choice(COMMON_WORDS)
+    return f"{who} {verb} {thing}{rng.choice(('', 's', ' and ' + rng.choice(COMMON_WORDS)))}"
 
 
 def _items(rng: random.Random, split: Split, fewest: int, most: int) -> list[str]:

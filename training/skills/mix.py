@@ -14,6 +14,7 @@ from training.skills.extraction import extraction
 from training.skills.facts import fact, unknown, unknown_topic
 from training.skills.greeting import greeting
 from training.skills.lists import list_task, upper_case
+from training.skills.matching import match
 from training.skills.memory import memory_pairs, never_told
 from training.skills.rules import name_some, ruled
 from training.skills.stories import story, story_task
@@ -25,7 +26,11 @@ Task = Callable[[random.Random, Split], Exchange]
 
 FREE_TASKS: tuple[tuple[Task, float], ...] = (
     (fact, 3.0), (arithmetic, 3.0), (list_task, 3.0), (greeting, 1.0), (unknown, 0.8),
-    (upper_case, 0.6), (name_some, 0.3), (extraction, 2.0), (story_task, 0.5),
+    (upper_case, 0.6), (name_some, 0.3), (extraction, 2.0), (story_task, 0.5), (match, 2.5),
+)  # fmt: skip
+SINGLE_TASKS: tuple[tuple[Task, float], ...] = (
+    (extraction, 2.0), (story_task, 1.0), (arithmetic, 1.0), (list_task, 1.0), (fact, 1.0),
+    (greeting, 1.0), (match, 1.5), (never_told, 0.3),
 )  # fmt: skip
 SYSTEMS = (
     "You are a helpful assistant.", "You are Legato Tiny, a toy model.", "You are a friendly bot.",
@@ -77,16 +82,8 @@ def _free(rng: random.Random, split: Split) -> Document:
 
 
 def _single(rng: random.Random, split: Split) -> Document:
-    tasks: tuple[Task, ...] = (
-        extraction,
-        story_task,
-        arithmetic,
-        list_task,
-        fact,
-        greeting,
-        never_told,
-    )
-    exchange = rng.choices(tasks, weights=(8, 4, 4, 4, 4, 4, 1))[0](rng, split)
+    tasks, weights = zip(*SINGLE_TASKS, strict=True)
+    exchange: Exchange = rng.choices(tasks, weights)[0](rng, split)
     return conversation([exchange], exchange.system or _system(rng, split))
 
 
@@ -109,8 +106,9 @@ def _with_tools(rng: random.Random, split: Split) -> Document:
     rng.shuffle(jobs)
     tools = tuple(job.tool for job in jobs)
     exchanges = [Exchange("tool result", used(rng, split, job), tools=tools) for job in jobs]
-    others = [rng.choice((fact, greeting, unknown_topic, arithmetic))(rng, split) for _ in range(2)]
-    for other in others[: rng.randint(0, 2)]:
+    tasks: tuple[Task, ...] = (fact, greeting, arithmetic, unknown_topic)
+    for task in rng.choices(tasks, weights=(4, 3, 3, 1), k=rng.randint(0, 2)):
+        other = task(rng, split)
         exchanges.insert(rng.randint(0, len(exchanges)), other)
     return Document(conversation(exchanges, _system(rng, split)).messages, tools)
 

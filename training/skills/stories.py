@@ -12,7 +12,7 @@ from training.chat import Exchange, assistant, user
 from training.skills.asking import TASK_FRAMES
 from training.skills.plots import ENDING, HOME, LAST, MORNING, OPENING, PLOTS
 from training.split import Split, Wordings, split_of
-from training.words import COLOURS, FOODS, person, words
+from training.words import COLOURS, FOODS, made_up_word, person, words
 
 SKILL = "stories"
 KINDS = words(
@@ -148,7 +148,11 @@ def _pattern(form: str) -> re.Pattern[str]:
 def _cast(rng: random.Random, split: Split) -> dict[str, str]:
     while True:
         hero, friend = person(rng, split), person(rng, split)
-        kind, friend_kind = rng.choice(KINDS), rng.choice(KINDS[:12])
+        unusual = split is Split.TRAIN and rng.random() < 0.2
+        kind = made_up_word(rng, split) if unusual else rng.choice(KINDS)
+        if kind[0] in "aeiou":  # the forms say "a", never "an"
+            continue
+        friend_kind = rng.choice(KINDS[:12])
         place, thing = rng.choice(PLACES), rng.choice(THINGS)
         if hero != friend and split_of("cast", hero, friend, place, thing) is split:
             break

@@ -16,7 +16,16 @@ from training.chat import Tool
 from training.skills.actions import ACTIONS, Value, two_words
 from training.skills.asking import QUESTION_FRAMES, TASK_FRAMES, opened
 from training.split import Split, Wordings, draw
-from training.words import CITIES, code, made_up_name, made_up_word, person, place, words
+from training.words import (
+    CITIES,
+    COMMON_WORDS,
+    code,
+    made_up_name,
+    made_up_word,
+    person,
+    place,
+    words,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +62,9 @@ TOPICS = Wordings(
     ),
 )
 SUBJECTS = Wordings(
-    train=("city", "town", "person", "product", "company", "user", "country", "place", "item",
-           "street", "team", "customer", "order", "school", "shop", "book", "hotel", "location"),
-    held_out=("village", "employee", "museum", "station", "project"),
+    train=("city", "town", "person", "product", "company", "user", "country", "place", "parcel",
+           "street", "team", "customer", "worker", "school", "shop", "book", "hotel", "location"),
+    held_out=("village", "teacher", "museum", "station", "project"),
 )  # fmt: skip
 LOOKUP_NAMES = words(
     "get_{t} find_{t} {t}_lookup {t} fetch_{t} {t}_of_{s} get_{s}_{t} read_{t} query_{t} {w}_{t} "
@@ -93,8 +102,7 @@ ASK_LOOKUP = Wordings(
 
 def lookup(rng: random.Random, split: Split) -> Job:
     """A tool of one string parameter, and a question that it answers."""
-    topic = made_up_word(rng, split) if rng.random() < 0.25 else TOPICS.pick(rng, split)
-    subject = SUBJECTS.pick(rng, split)
+    about, subject = topic(rng, split), SUBJECTS.pick(rng, split)
     parameter = _parameter_name(rng, split, (subject, subject, "name", f"{subject}_name", "query"))
     value = rng.choice((place, place, place, person, person, two_words, two_words, code))(
         rng, split
@@ -103,19 +111,30 @@ def lookup(rng: random.Random, split: Split) -> Job:
     properties = {parameter: _property(rng, "string", f"The {subject}{example}")}
     if rng.random() < 0.15:
         properties["unit"] = {"type": "string", "enum": ["celsius", "fahrenheit"]}
-    text = rng.choice(LOOKUP_TEXTS).format(t=topic, s=subject)
-    tool = _tool(rng, lookup_name(rng, split, topic, subject), text, properties, [parameter])
-    request = ASK_LOOKUP.pick(rng, split).format(t=topic, x=value)
+    text = rng.choice(LOOKUP_TEXTS).format(t=about, s=subject)
+    tool = _tool(rng, lookup_name(rng, split, about, subject), text, properties, [parameter])
+    request = ASK_LOOKUP.pick(rng, split).format(t=about, x=value)
     request = opened(rng, split, request[0].upper() + request[1:])
-    return Job(tool, request, {parameter: value}, topic, value)
+    return Job(tool, request, {parameter: value}, about, value)
 
 
-def lookup_name(rng: random.Random, split: Split, topic: str, subject: str) -> str:
+def topic(rng: random.Random, split: Split) -> str:
+    """What a lookup tells: a usual topic, or any word, so that matching is learned, not topics."""
+    kind = rng.random()
+    if kind < 0.4:
+        return TOPICS.pick(rng, split)
+    if kind < 0.65 and split is Split.TRAIN:
+        return rng.choice(COMMON_WORDS)
+    word = made_up_word(rng, split)
+    return f"{word} {made_up_word(rng, split)}" if kind > 0.95 else word
+
+
+def lookup_name(rng: random.Random, split: Split, about: str, subject: str) -> str:
     """A name for a lookup; what it says of its topic may be much, little or nothing."""
 
     def make(r: random.Random) -> str:
         words = {"w": made_up_word(r, split), "v": made_up_word(r, split)}
-        name = r.choice(LOOKUP_NAMES).format(t=topic.replace(" ", "_"), s=subject, **words)
+        name = r.choice(LOOKUP_NAMES).format(t=about.replace(" ", "_"), s=subject, **words)
         return _camel(name) if r.random() < 0.1 else name
 
     return draw(rng, split, make)

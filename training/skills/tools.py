@@ -23,7 +23,7 @@ def toolbox(rng: random.Random, split: Split) -> list[Job]:
     """Jobs with tools of different names and sorts."""
     jobs: list[Job] = []
     for _ in range(rng.choice((1, 1, 2, 2, 3, 3, 4, 5))):
-        job = rng.choice((lookup, lookup, lookup, action, action, named))(rng, split)
+        job = rng.choice((lookup, lookup, lookup, lookup, action, action, named))(rng, split)
         if all(job.name != other.name and job.topic != other.topic for other in jobs):
             jobs.append(job)
     return jobs

@@ -1,0 +1,55 @@
+"""A small table in the question: which name stands for a thing, or what a name stands for.
+
+The short relative of choosing a tool by its description: many made-up pairs to match in few tokens.
+"""
+
+import random
+
+from training.chat import Exchange, ask, to_json
+from training.skills.toolbox import LOOKUP_TEXTS, SUBJECTS, topic
+from training.split import Split
+from training.words import made_up_word
+
+SKILL = "matching"
+_LAYOUTS = (("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("{k}: {v}", "; "), ("- {k}: {v}", "\n"))
+_ASK_NAME = (
+    "Which name stands for the {t}?", "What do I use for the {t}?", "Which one gives the {t}?",
+    "I need the {t}. Which name is it?", "Name for the {t}?", "Which of them has the {t}?",
+    "{t}?", "Find the name for {t}.", "Where do I get the {t}?", "Who tells me the {t}?",
+)  # fmt: skip
+_ASK_TEXT = ("What is {k}?", "What does {k} do?", "Tell me about {k}.", "{k}?", "Explain {k}.")
+
+
+def match(rng: random.Random, split: Split) -> Exchange:
+    """A table of 2 to 6 lines and a question that one of them answers."""
+    table: dict[str, tuple[str, str]] = {}
+    topics: set[str] = set()
+    for _ in range(rng.randint(2, 6)):
+        about, name = topic(rng, split), _name(rng, split)
+        if about in topics or name in table:
+            continue
+        topics.add(about)
+        text = rng.choice(LOOKUP_TEXTS).format(t=about, s=SUBJECTS.pick(rng, split))
+        table[name] = about, text
+    name = rng.choice(list(table))
+    about, text = table[name]
+    if rng.random() < 0.7:
+        question, answer = rng.choice(_ASK_NAME).format(t=about), name
+    else:
+        question, answer = rng.choice(_ASK_TEXT).format(k=name), text
+    shown = _shown(rng, {name: text for name, (_, text) in table.items()})
+    parts = (shown, question) if rng.random() < 0.7 else (question, shown)
+    return ask(SKILL, "\n".join(parts), answer)
+
+
+def _name(rng: random.Random, split: Split) -> str:
+    word = made_up_word(rng, split)
+    return f"{word}_{made_up_word(rng, split)}" if rng.random() < 0.3 else word
+
+
+def _shown(rng: random.Random, table: dict[str, str]) -> str:
+    if rng.random() < 0.4:
+        rows = ({"name": name, "description": text} for name, text in table.items())
+        return "\n".join(to_json(row) for row in rows)
+    layout, end = rng.choice(_LAYOUTS)
+    return end.join(layout.format(k=name, v=text) for name, text in table.items())
