@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.evaluate import Result
-from training.model import Shape
-from training.skills.tables import CAPITALS, COLOURS, OPPOSITES
+from legato.training.evaluate import Result
+from legato.training.model import Shape
+from legato.training.skills.tables import CAPITALS, COLOURS, OPPOSITES
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.packing import LEARNED, SHARD_TOKENS, make_shard
+from legato.training.packing import LEARNED, SHARD_TOKENS, make_shard
 
 Shard = NDArray[np.uint16]
 NOT_LEARNED = -100

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.chat import ASSISTANT_HEADER, DOCUMENT_END, TURN_END, render
-from training.model import Llama
-from training.packing import LEARNED, make_shard
-from training.skills.exam import Exam, Item
-from training.skills.stories import story
-from training.split import Split
-from training.tokens import token_id
+from legato.training.chat import ASSISTANT_HEADER, DOCUMENT_END, TURN_END, render
+from legato.training.model import Llama
+from legato.training.packing import LEARNED, make_shard
+from legato.training.skills.exam import Exam, Item
+from legato.training.skills.stories import story
+from legato.training.split import Split
+from legato.training.tokens import token_id
 
 ROWS_AT_ONCE = 200
 

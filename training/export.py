@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training.chat import DOCUMENT_END, TEMPLATE_PATH, TURN_END
-from training.evaluate import greedy, prompt_text
-from training.model import Llama
-from training.skills.exam import Item
-from training.tokens import token_id
+from legato.training.chat import DOCUMENT_END, TEMPLATE_PATH, TURN_END
+from legato.training.evaluate import greedy, prompt_text
+from legato.training.model import Llama
+from legato.training.skills.exam import Item
+from legato.training.tokens import token_id
 
 
 def round_to_bfloat16(model: Llama) -> None:

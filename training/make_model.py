@@ -1,9 +1,10 @@
 """Makes the built-in model and its draft: data, tokenizer, training, export, evaluation, cards.
 
-    python -m training.make_model --out DIR --device cuda --minutes 5
+    python -m legato.training.make_model --out DIR --device cuda --minutes 5
 
 writes DIR/legato-tiny, DIR/legato-tiny-draft, DIR/heldout.txt, DIR/eval.json and DIR/training.log.
-Run it from the repository's root. `--minutes` is the training's own time; compilation, data and
+Run it from the repository's root with PYTHONPATH=.types, where `.types/legato` is a link to the
+root. `--minutes` is the training's own time; compilation, data and
 evaluation take about three more. On a CPU, `--smoke` runs all steps on a toy of a toy.
 """
 
@@ -17,17 +18,17 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from training.card import Figures, draft_card, model_card, table
-from training.data import ShardStream, batches
-from training.evaluate import Result, agreement, examine, held_out_text, perplexity
-from training.export import disagreements, round_to_bfloat16, write_model
-from training.model import Llama, Shape, num_parameters
-from training.packing import SHARD_TOKENS, document_text
-from training.skills.exam import EXAMS, Item
-from training.skills.mix import document
-from training.split import Split
-from training.tokens import VOCAB_SIZE, train_tokenizer
-from training.trainer import Recipe, train
+from legato.training.card import Figures, draft_card, model_card, table
+from legato.training.data import ShardStream, batches
+from legato.training.evaluate import Result, agreement, examine, held_out_text, perplexity
+from legato.training.export import disagreements, round_to_bfloat16, write_model
+from legato.training.model import Llama, Shape, num_parameters
+from legato.training.packing import SHARD_TOKENS, document_text
+from legato.training.skills.exam import EXAMS, Item
+from legato.training.skills.mix import document
+from legato.training.split import Split
+from legato.training.tokens import VOCAB_SIZE, train_tokenizer
+from legato.training.trainer import Recipe, train
 
 MODEL = Shape(VOCAB_SIZE, 256, 768, num_layers=8, num_heads=4, num_kv_heads=2)
 DRAFT = Shape(VOCAB_SIZE, 128, 320, num_layers=4, num_heads=2, num_kv_heads=1)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from training.chat import (
+from legato.training.chat import (
     ASSISTANT_HEADER,
     DOCUMENT_END,
     TURN_END,
@@ -23,9 +23,9 @@ from training.chat import (
     Document,
     render,
 )
-from training.skills.mix import document
-from training.split import Split
-from training.tokens import token_id
+from legato.training.skills.mix import document
+from legato.training.split import Split
+from legato.training.tokens import token_id
 
 LEARNED = 1 << 15
 SHORT_ROW, LONG_ROW = 512, 2048

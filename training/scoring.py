@@ -7,8 +7,8 @@ import json
 import re
 from typing import Any
 
-from training.chat import CALL_END, CALL_START, Exchange
-from training.skills.stories import sentence_patterns
+from legato.training.chat import CALL_END, CALL_START, Exchange
+from legato.training.skills.stories import sentence_patterns
 
 _CALL = re.compile(re.escape(CALL_START) + r"\s*(.*?)\s*" + re.escape(CALL_END), re.DOTALL)
 SHORTEST_STORY_WORDS = 60

@@ -60,12 +60,15 @@ class Wordings:
 
     def pick(self, rng: random.Random, split: Split) -> str:
         """One form of the side `split`."""
+        by_hand, other_side = self.train, self.held_out
+        if split is Split.HELD_OUT:
+            by_hand, other_side = other_side, by_hand
         if not self.frames or rng.random() >= COMPOSED_SHARE:
-            return rng.choice(self.train if split is Split.TRAIN else self.held_out)
-        by_hand = {_bare(form) for form in self.held_out}
+            return rng.choice(by_hand)
+        taken = {_bare(form) for form in other_side}
         while True:
-            form = draw(rng, split, self._compose)
-            if split is Split.HELD_OUT or _bare(form) not in by_hand:
+            form = self._compose(rng)
+            if split_of(_bare(form)) is split and _bare(form) not in taken:
                 return form
 
     def _compose(self, rng: random.Random) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from training.chat import (
+from legato.training.chat import (
     CALL_END,
     CALL_START,
     DOCUMENT_END,

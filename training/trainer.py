@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.data import NOT_LEARNED
-from training.model import Llama
+from legato.training.data import NOT_LEARNED
+from legato.training.model import Llama
 
 Batch = tuple[Tensor, Tensor]
 

@@ -7,7 +7,7 @@ from the prompt. The skills that must work on unseen names therefore use made-up
 import random
 from string import ascii_lowercase, ascii_uppercase
 
-from training.split import Split, draw
+from legato.training.split import Split, draw
 
 
 def words(text: str) -> tuple[str, ...]:

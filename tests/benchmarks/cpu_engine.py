@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from legato.engine.llm import LLM
 from legato.engine.sampling_params import SamplingParams
@@ -52,7 +51,7 @@ def run_ours(llm: LLM, requests: Requests) -> list[list[int]]:
     return [list(output.outputs[0].token_ids) for output in outputs]
 
 
-def run_one_by_one(model: PreTrainedModel, requests: Requests) -> list[list[int]]:
+def run_one_by_one(model: Any, requests: Requests) -> list[list[int]]:
     answers = []
     for prompt, count in requests:
         output = model.generate(
@@ -67,7 +66,7 @@ def run_one_by_one(model: PreTrainedModel, requests: Requests) -> list[list[int]
     return answers
 
 
-def run_padded(model: PreTrainedModel, requests: Requests) -> list[list[int]]:
+def run_padded(model: Any, requests: Requests) -> list[list[int]]:
     longest = max(len(prompt) for prompt, _ in requests)
     ids = torch.tensor([[PAD] * (longest - len(prompt)) + prompt for prompt, _ in requests])
     count = max(count for _, count in requests)

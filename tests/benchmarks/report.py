@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `higher_is_better` says which side of `must` passes; None: only for information."""
+    """One figure, and on which side of `must` it should be; without one it is for information."""
 
     name: str
     value: float
@@ -45,5 +45,7 @@ def show(title: str, rows: list[Row]) -> bool:
     for row in rows:
         limits = [f"{limit:,.4g}" if limit is not None else "" for limit in (row.must, row.aim)]
         value = f"{row.value:,.4g} {row.unit}"
-        print(f"| {row.name:<58} | {value:>12} | {limits[0]:>10} | {limits[1]:>10} | {row.verdict:<5} |")
+        print(
+            f"| {row.name:<58} | {value:>12} | {limits[0]:>10} | {limits[1]:>10} | {row.verdict:<5} |"
+        )
     return all(row.verdict != "BELOW" for row in rows)

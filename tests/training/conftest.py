@@ -2,7 +2,8 @@
 
 import pytest
 from tokenizers import Tokenizer
-from training.make_model import make_tokenizer
+
+from legato.training.make_model import make_tokenizer
 
 
 @pytest.fixture(scope="session")

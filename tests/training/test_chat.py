@@ -4,7 +4,9 @@ import random
 
 import jinja2
 import pytest
-from training.chat import (
+from transformers.utils.chat_template_utils import _compile_jinja_template  # type: ignore[attr-defined]
+
+from legato.training.chat import (
     TEMPLATE_PATH,
     Message,
     Tool,
@@ -14,9 +16,8 @@ from training.chat import (
     tool_result,
     user,
 )
-from training.skills.mix import document
-from training.split import Split
-from transformers.utils.chat_template_utils import _compile_jinja_template  # type: ignore[attr-defined]
+from legato.training.skills.mix import document
+from legato.training.split import Split
 
 WEATHER: Tool = {
     "type": "function",

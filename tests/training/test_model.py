@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer
-from training.evaluate import greedy
-from training.export import disagreements, round_to_bfloat16, write_model
-from training.make_model import DRAFT, MODEL
-from training.model import Llama, Shape, num_parameters
-from training.skills.exam import EXAMS
-from training.trainer import Recipe, draft_loss, schedule, text_loss, train
+
+from legato.training.evaluate import greedy
+from legato.training.export import disagreements, round_to_bfloat16, write_model
+from legato.training.make_model import DRAFT, MODEL
+from legato.training.model import Llama, Shape, num_parameters
+from legato.training.skills.exam import EXAMS
+from legato.training.trainer import Recipe, draft_loss, schedule, text_loss, train
 
 SMALL = Shape(2048, 64, 96, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=32)
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 from tokenizers import Tokenizer
-from training.chat import Document, assistant, user
-from training.packing import (
+
+from legato.training.chat import Document, assistant, user
+from legato.training.packing import (
     LEARNED,
     LONG_ROW,
     SHARD_TOKENS,

@@ -2,10 +2,10 @@
 
 import random
 
-from training import scoring
-from training.chat import Exchange, ask, assistant, call, user
-from training.skills.stories import story
-from training.split import Split
+from legato.training import scoring
+from legato.training.chat import Exchange, ask, assistant, call, user
+from legato.training.skills.stories import story
+from legato.training.split import Split
 
 CAPITAL = ask("facts", "Capital of Italy?", "The capital of Italy is Rome.", "Rome")
 SUM = ask("arithmetic", "3 + 4", "3 + 4 = 7", "7")

@@ -6,22 +6,23 @@ import re
 from collections.abc import Callable
 
 import pytest
-from training import scoring
-from training.chat import Exchange
-from training.skills.arithmetic import arithmetic, operands
-from training.skills.exam import EXAMS, Exam
-from training.skills.extraction import extraction
-from training.skills.facts import fact, unknown
-from training.skills.greeting import IDENTITY_ANSWER, greeting
-from training.skills.lists import list_task, sort_numbers
-from training.skills.matching import match
-from training.skills.memory import memory_pairs
-from training.skills.mix import document
-from training.skills.rules import rule
-from training.skills.stories import story, story_task
-from training.skills.tables import OPPOSITES
-from training.skills.tools import tool_call, tool_use
-from training.split import Split, split_of
+
+from legato.training import scoring
+from legato.training.chat import Exchange
+from legato.training.skills.arithmetic import arithmetic, operands
+from legato.training.skills.exam import EXAMS, Exam
+from legato.training.skills.extraction import extraction
+from legato.training.skills.facts import fact, unknown
+from legato.training.skills.greeting import IDENTITY_ANSWER, greeting
+from legato.training.skills.lists import list_task, sort_numbers
+from legato.training.skills.matching import match
+from legato.training.skills.memory import memory_pairs
+from legato.training.skills.mix import document
+from legato.training.skills.rules import rule
+from legato.training.skills.stories import story, story_task
+from legato.training.skills.tables import OPPOSITES
+from legato.training.skills.tools import tool_call, tool_use
+from legato.training.split import Split, split_of
 
 Make = Callable[[random.Random, Split], Exchange]
 MAKERS: tuple[Make, ...] = (

@@ -2,7 +2,7 @@
 
 import random
 
-from training.split import Split, Wordings, draw, split_of
+from legato.training.split import Split, Wordings, draw, split_of
 
 COMPOSED = Wordings(
     train=("Say {x}.",),

@@ -2,7 +2,8 @@
 
 import pytest
 from tokenizers import Tokenizer
-from training.tokens import CONTROL_TOKENS, MARKUP_TOKENS, VOCAB_SIZE, token_id
+
+from legato.training.tokens import CONTROL_TOKENS, MARKUP_TOKENS, VOCAB_SIZE, token_id
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.skills.asking import TASK_FRAMES
-from training.split import Split, Wordings
-from training.words import (
+from legato.training.skills.asking import TASK_FRAMES
+from legato.training.split import Split, Wordings
+from legato.training.words import (
     CITIES,
     COLOURS,
     DAYS,

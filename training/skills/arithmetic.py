@@ -6,10 +6,10 @@ takes both held out at once.
 
 import random
 
-from training.chat import Exchange, ask
-from training.skills.asking import QUESTION_FRAMES, opened
-from training.split import Split, Wordings, split_of
-from training.words import FIRST_NAMES, FRUITS, OBJECTS
+from legato.training.chat import Exchange, ask
+from legato.training.skills.asking import QUESTION_FRAMES, opened
+from legato.training.split import Split, Wordings, split_of
+from legato.training.words import FIRST_NAMES, FRUITS, OBJECTS
 
 SKILL = "arithmetic"
 LARGEST = 99

@@ -7,8 +7,8 @@ that the model learns to pass over them.
 
 import random
 
-from training.split import Split, Wordings
-from training.words import ANIMALS, DAYS, FOODS, JOBS, made_up_name, made_up_word
+from legato.training.split import Split, Wordings
+from legato.training.words import ANIMALS, DAYS, FOODS, JOBS, made_up_name, made_up_word
 
 QUESTION_FRAMES = (
     "what is @?", "what's @?", "@?", "tell me @.", "please tell me @.", "name @.", "give me @.",

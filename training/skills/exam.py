@@ -7,18 +7,18 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from training import scoring
-from training.chat import Exchange, Message, Tool
-from training.skills.arithmetic import arithmetic
-from training.skills.extraction import extraction
-from training.skills.facts import fact
-from training.skills.greeting import greeting
-from training.skills.lists import list_task
-from training.skills.mix import conversation, memory_conversation
-from training.skills.rules import rule
-from training.skills.stories import continuation, retelling, tell
-from training.skills.tools import tool_call, tool_use
-from training.split import Split
+from legato.training import scoring
+from legato.training.chat import Exchange, Message, Tool
+from legato.training.skills.arithmetic import arithmetic
+from legato.training.skills.extraction import extraction
+from legato.training.skills.facts import fact
+from legato.training.skills.greeting import greeting
+from legato.training.skills.lists import list_task
+from legato.training.skills.mix import conversation, memory_conversation
+from legato.training.skills.rules import rule
+from legato.training.skills.stories import continuation, retelling, tell
+from legato.training.skills.tools import tool_call, tool_use
+from legato.training.split import Split
 
 
 @dataclass(frozen=True, slots=True)

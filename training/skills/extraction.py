@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from training.chat import Exchange, assistant, to_json, user
-from training.skills.asking import TASK_FRAMES
-from training.split import Split, Wordings, split_of
-from training.words import (
+from legato.training.chat import Exchange, assistant, to_json, user
+from legato.training.skills.asking import TASK_FRAMES
+from legato.training.split import Split, Wordings, split_of
+from legato.training.words import (
     COLOURS,
     DAYS,
     FOODS,

@@ -7,11 +7,11 @@ Made-up countries and questions beyond the tables teach the model to say that it
 import random
 from dataclasses import replace
 
-from training.chat import Exchange, ask
-from training.skills.asking import QUESTION_FRAMES, opened
-from training.skills.tables import CAPITALS, COLOURS, OPPOSITES
-from training.split import Split, Wordings
-from training.words import made_up_name, made_up_word
+from legato.training.chat import Exchange, ask
+from legato.training.skills.asking import QUESTION_FRAMES, opened
+from legato.training.skills.tables import CAPITALS, COLOURS, OPPOSITES
+from legato.training.split import Split, Wordings
+from legato.training.words import made_up_name, made_up_word
 
 SKILL = "facts"
 

@@ -2,8 +2,8 @@
 
 import random
 
-from training.chat import Exchange, ask
-from training.split import Split, Wordings
+from legato.training.chat import Exchange, ask
+from legato.training.split import Split, Wordings
 
 SKILL = "greeting"
 MODEL_NAME = "Legato Tiny"

@@ -6,10 +6,10 @@ Lists are drawn at random; one in ten, by its content, is held out, and so are s
 import random
 from collections.abc import Callable
 
-from training.chat import Exchange, ask
-from training.skills.asking import TASK_FRAMES, opened
-from training.split import Split, Wordings, split_of
-from training.words import COMMON_WORDS, FIRST_NAMES, FRUITS, made_up_word
+from legato.training.chat import Exchange, ask
+from legato.training.skills.asking import TASK_FRAMES, opened
+from legato.training.split import Split, Wordings, split_of
+from legato.training.words import COMMON_WORDS, FIRST_NAMES, FRUITS, made_up_word
 
 SKILL = "lists"
 SYMBOLS = (*"🙂🎉❤★→€£éüñßçøåλΩя中文日本語한글", "café", "naïve", "über", "señor")

@@ -5,10 +5,10 @@ The short relative of choosing a tool by its description: many made-up pairs to 
 
 import random
 
-from training.chat import Exchange, ask, to_json
-from training.skills.toolbox import LOOKUP_TEXTS, SUBJECTS, topic
-from training.split import Split
-from training.words import made_up_word
+from legato.training.chat import Exchange, ask, to_json
+from legato.training.skills.toolbox import LOOKUP_TEXTS, SUBJECTS, topic
+from legato.training.split import Split
+from legato.training.words import made_up_word
 
 SKILL = "matching"
 _LAYOUTS = (("{k}: {v}", "\n"), ("{k} = {v}", "\n"), ("{k}: {v}", "; "), ("- {k}: {v}", "\n"))

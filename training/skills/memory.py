@@ -9,10 +9,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.chat import Exchange, ask
-from training.skills.asking import QUESTION_FRAMES, opened
-from training.split import Split, Wordings, draw
-from training.words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, person, place
+from legato.training.chat import Exchange, ask
+from legato.training.skills.asking import QUESTION_FRAMES, opened
+from legato.training.split import Split, Wordings, draw
+from legato.training.words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, person, place
 
 SKILL = "memory"
 Make = Callable[[random.Random, Split], str]

@@ -8,19 +8,19 @@ conversation in six is long enough to fill the context.
 import random
 from collections.abc import Callable
 
-from training.chat import Document, Exchange, Message, Tool
-from training.skills.arithmetic import arithmetic
-from training.skills.extraction import extraction
-from training.skills.facts import fact, unknown, unknown_topic
-from training.skills.greeting import greeting
-from training.skills.lists import list_task, upper_case
-from training.skills.matching import match
-from training.skills.memory import memory_pairs, never_told
-from training.skills.rules import name_some, ruled
-from training.skills.stories import story, story_task
-from training.skills.tools import tool_call, tool_use, toolbox, two_calls, used
-from training.split import Split
-from training.words import made_up_name
+from legato.training.chat import Document, Exchange, Message, Tool
+from legato.training.skills.arithmetic import arithmetic
+from legato.training.skills.extraction import extraction
+from legato.training.skills.facts import fact, unknown, unknown_topic
+from legato.training.skills.greeting import greeting
+from legato.training.skills.lists import list_task, upper_case
+from legato.training.skills.matching import match
+from legato.training.skills.memory import memory_pairs, never_told
+from legato.training.skills.rules import name_some, ruled
+from legato.training.skills.stories import story, story_task
+from legato.training.skills.tools import tool_call, tool_use, toolbox, two_calls, used
+from legato.training.split import Split
+from legato.training.words import made_up_name
 
 Task = Callable[[random.Random, Split], Exchange]
 

@@ -8,14 +8,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from training.chat import Exchange, ask, assistant
-from training.skills.arithmetic import arithmetic
-from training.skills.asking import TASK_FRAMES
-from training.skills.facts import fact
-from training.skills.greeting import greeting
-from training.skills.lists import repeat, reverse, sort_words
-from training.split import Split, Wordings, split_of
-from training.words import ANIMALS, COLOURS, DAYS, FOODS, FRUITS, JOBS, OBJECTS
+from legato.training.chat import Exchange, ask, assistant
+from legato.training.skills.arithmetic import arithmetic
+from legato.training.skills.asking import TASK_FRAMES
+from legato.training.skills.facts import fact
+from legato.training.skills.greeting import greeting
+from legato.training.skills.lists import repeat, reverse, sort_words
+from legato.training.split import Split, Wordings, split_of
+from legato.training.words import ANIMALS, COLOURS, DAYS, FOODS, FRUITS, JOBS, OBJECTS
 
 SKILL = "rules"
 Task = Callable[[random.Random, Split], Exchange]

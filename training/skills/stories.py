@@ -8,11 +8,11 @@ import random
 import re
 from dataclasses import dataclass
 
-from training.chat import Exchange, assistant, user
-from training.skills.asking import TASK_FRAMES
-from training.skills.plots import ENDING, HOME, LAST, MORNING, OPENING, PLOTS
-from training.split import Split, Wordings, split_of
-from training.words import COLOURS, FOODS, made_up_word, person, words
+from legato.training.chat import Exchange, assistant, user
+from legato.training.skills.asking import TASK_FRAMES
+from legato.training.skills.plots import ENDING, HOME, LAST, MORNING, OPENING, PLOTS
+from legato.training.split import Split, Wordings, split_of
+from legato.training.words import COLOURS, FOODS, made_up_word, person, words
 
 SKILL = "stories"
 KINDS = words(

@@ -12,11 +12,11 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from training.chat import Tool
-from training.skills.actions import ACTIONS, Value, two_words
-from training.skills.asking import QUESTION_FRAMES, TASK_FRAMES, opened
-from training.split import Split, Wordings, draw
-from training.words import (
+from legato.training.chat import Tool
+from legato.training.skills.actions import ACTIONS, Value, two_words
+from legato.training.skills.asking import QUESTION_FRAMES, TASK_FRAMES, opened
+from legato.training.split import Split, Wordings, draw
+from legato.training.words import (
     CITIES,
     COMMON_WORDS,
     code,

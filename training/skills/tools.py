@@ -10,10 +10,10 @@ The tools are made by toolbox.py, which says what is held out.
 import random
 from typing import Any
 
-from training.chat import Exchange, Message, assistant, call, to_json, tool_result, user
-from training.skills.toolbox import Job, action, lookup, named
-from training.split import Split
-from training.words import COMMON_WORDS, JOBS, made_up_name, made_up_word
+from legato.training.chat import Exchange, Message, assistant, call, to_json, tool_result, user
+from legato.training.skills.toolbox import Job, action, lookup, named
+from legato.training.split import Split
+from legato.training.words import COMMON_WORDS, JOBS, made_up_name, made_up_word
 
 CALL_SKILL, RESULT_SKILL = "tool call", "tool result"
 _WEATHER = ("sunny", "rainy", "cloudy", "windy", "clear", "cold", "warm", "snowy")
