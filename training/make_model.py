@@ -2,10 +2,10 @@
 
     python -m legato.training.make_model --out DIR --device cuda --minutes 5
 
-writes DIR/legato-tiny, DIR/legato-tiny-draft, DIR/heldout.txt, DIR/eval.json and DIR/training.log.
-Run it from the repository's root with PYTHONPATH=.types, where `.types/legato` is a link to the
-root. `--minutes` is the training's own time; compilation, data and
-evaluation take about three more. On a CPU, `--smoke` runs all steps on a toy of a toy.
+writes legato-tiny, legato-tiny-draft, heldout.txt, eval.json and training.log into DIR.
+Run it from the root of the repository with PYTHONPATH=.types, `.types/legato` being a link to the
+root. `--minutes` is the training's own time; all else takes about three more. With `--smoke` few
+documents and items pass through all steps, for a CPU.
 """
 
 import argparse

@@ -46,6 +46,7 @@ def show(title: str, rows: list[Row]) -> bool:
         limits = [f"{limit:,.4g}" if limit is not None else "" for limit in (row.must, row.aim)]
         value = f"{row.value:,.4g} {row.unit}"
         print(
-            f"| {row.name:<58} | {value:>12} | {limits[0]:>10} | {limits[1]:>10} | {row.verdict:<5} |"
+            f"| {row.name:<58} | {value:>12} | {limits[0]:>10} | {limits[1]:>10} "
+            f"| {row.verdict:<5} |"
         )
     return all(row.verdict != "BELOW" for row in rows)

@@ -50,7 +50,9 @@ def test_a_seed_gives_the_same_documents() -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("make", [fact, arithmetic, list_task, rule, tool_call, extraction])
+@pytest.mark.parametrize(
+    "make", [fact, greeting, arithmetic, list_task, rule, tool_call, extraction]
+)
 def test_no_prompt_is_both_trained_on_and_held_out(make: Make) -> None:
     prompts = [
         {(each.system, each.messages[0]["content"]) for each in drawn(make, split, 1500)}
