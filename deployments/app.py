@@ -23,6 +23,7 @@ from legato.cluster.transfer.transport import KVTransport
 from legato.deployments.config import AppConfig
 from legato.deployments.router import RouterOptions, RouterReplica
 from legato.deployments.worker import WorkerOptions, WorkerReplica
+from legato.engine.errors import ConfigError
 
 # Replicas and CPU engines share the machine's cores by the operating system's scheduler: Ray only
 # needs a resource to place them by.
@@ -57,10 +58,7 @@ def build(args: Mapping[str, Any]) -> serve.Application:
 def build_application(config: AppConfig, listens: bool) -> serve.Application:
     """The graph; with `listens` the router listens on the configured address itself."""
     identity = _Identity(secrets.token_hex(4), secrets.token_urlsafe(32))
-    replicas = {
-        Role.DECODE: config.cluster.decode_replicas,
-        Role.PREFILL: config.cluster.prefill_replicas,
-    }
+    replicas = {Role.DECODE: config.cluster.decode_replicas, Role.PREFILL: num_prefillers(config)}
     workers = [
         _worker_deployment(config, role, num_replicas).bind(_worker_options(config, identity, role))
         for role, num_replicas in replicas.items()
@@ -116,7 +114,7 @@ def _life(config: AppConfig) -> dict[str, Any]:
 
 def _worker_options(config: AppConfig, identity: _Identity, role: Role) -> WorkerOptions:
     on_gpu = _uses_gpus(config)
-    num_workers = config.cluster.prefill_replicas + config.cluster.decode_replicas
+    num_workers = num_prefillers(config) + config.cluster.decode_replicas
     num_threads = None if on_gpu else max(1, (os.cpu_count() or 1) // num_workers)
     transport = KVTransport(config.cluster.kv_transport)
     engine = EngineActorOptions(config.engine, identity.secret, num_threads, transport)
@@ -139,8 +137,33 @@ def _resources(config: AppConfig) -> GangResources:
     return GangResources(num_cpus=NOMINAL_CPUS, num_gpus=0)
 
 
+def num_prefillers(config: AppConfig) -> int:
+    """Prefill workers; on a single GPU one worker does both, unless told otherwise."""
+    if config.cluster.prefill_replicas is not None:
+        return config.cluster.prefill_replicas
+    return 0 if _uses_gpus(config) and _num_gpus() == 1 else 1
+
+
+def check_gpus(config: AppConfig) -> None:
+    """Checks that a cluster that cannot grow has a GPU for each rank.
+
+    Raises:
+        ConfigError: it has fewer; the message says how many are needed.
+    """
+    num_ranks = num_prefillers(config) + config.cluster.decode_replicas
+    if _uses_gpus(config) and num_ranks > _num_gpus():
+        raise ConfigError(
+            f"{num_ranks} workers need {num_ranks} GPUs, but there are {_num_gpus()}: lower "
+            "--prefill-replicas or --decode-replicas, or use --device cpu"
+        )
+
+
 def _uses_gpus(config: AppConfig) -> bool:
     """By the cluster's resources: the builder itself may run on a node without a GPU."""
     if config.model.device != "auto":
         return config.model.device == "cuda"
-    return bool(ray.cluster_resources().get("GPU", 0))
+    return _num_gpus() > 0
+
+
+def _num_gpus() -> int:
+    return int(ray.cluster_resources().get("GPU", 0))

@@ -28,8 +28,11 @@ from legato.engine.config import (
 class ClusterOptions:
     """Cluster"""
 
-    prefill_replicas: int = option(
-        1, "workers that compute prompts; 0: decode workers compute them themselves", minimum=0
+    prefill_replicas: int | None = option(
+        None,
+        "workers that compute prompts; 0: decode workers compute them themselves; default: 1, or "
+        "0 where there is a single GPU",
+        minimum=0,
     )
     decode_replicas: int = option(1, "workers that generate", minimum=1)
     router_replicas: int = option(1, "processes that speak HTTP with clients", minimum=1)

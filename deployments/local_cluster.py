@@ -16,7 +16,7 @@ import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from legato.deployments.app import build_application
+from legato.deployments.app import build_application, check_gpus
 from legato.deployments.config import AppConfig
 from legato.engine.errors import EngineError
 
@@ -80,6 +80,7 @@ class LocalCluster:
 
     @staticmethod
     def _deploy(config: AppConfig, while_waiting: Callable[[], None]) -> None:
+        check_gpus(config)
         application = build_application(config, listens=True)
         failures: list[BaseException] = []
 

@@ -5,18 +5,23 @@ callers for nothing and unpickles what they send, and there is no setting for it
 bound after the deployment's constructor has run, so the constructor can say where.
 """
 
+import logging
 from typing import Any
 
 import ray.util
 from ray.serve._private import replica
 
 _EVERY_INTERFACE = "[::]:"
+logger = logging.getLogger(__name__)
 
 
 def bind_to_node_address() -> None:
     """To be called in a replica's constructor; the address is the one that Ray has for the node."""
     module: Any = replica  # what it imports is not part of its interface
-    bind = module.add_port_to_grpc_server
+    bind = getattr(module, "add_port_to_grpc_server", None)
+    if bind is None:
+        logger.warning("this version of Ray Serve opens its replicas' ports to all interfaces")
+        return
     host = ray.util.get_node_ip_address()
 
     def bind_to_node(server: Any, address: str) -> int:

@@ -6,6 +6,7 @@ Serve's HAProxy --> replica's own port --> app          serve run, serve deploy,
 It knows nothing of Serve, which holds it through router.py.
 """
 
+import gc
 import time
 from collections.abc import AsyncGenerator, Mapping
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from legato.cluster.client import ClusterClient
 from legato.cluster.generation import GenerationEvent, GenerationRequest
 from legato.cluster.placement import Placement
 from legato.cluster.wire import Report, StageTimes
+from legato.deployments.chat_template import read_chat_template
 from legato.deployments.config import AppConfig
 from legato.deployments.listener import Listener, bind
 from legato.deployments.metrics import ServingMetrics
@@ -107,6 +109,9 @@ async def start(options: RouterOptions) -> RouterService:
     metrics = ServingMetrics(config.model_names[0], max_model_len)
     client = ClusterClient(options.client, MetricsObserver(metrics))
     tokenizer = Tokenizer.load(config.model.tokenizer or str(directory))
+    template = read_chat_template(config.server.chat_template)
+    if template is not None:
+        tokenizer.hf.chat_template = template
     app = create_app(
         ApiService(
             backend=ClusterBackend(client),
@@ -127,6 +132,9 @@ async def start(options: RouterOptions) -> RouterService:
     )
     listener = _listen(app, config) if options.listens else None
     await client.start()
+    # What was imported and loaded so far stays; a full collection over it would stall all streams.
+    gc.collect()
+    gc.freeze()
     return RouterService(app, client, listener)
 
 

@@ -3,7 +3,9 @@
 import time
 from importlib.metadata import version
 
+from legato.cluster.membership import live_actor_names
 from legato.deployments.arguments import Command
+from legato.deployments.chat_template import read_chat_template
 from legato.deployments.config import AppConfig
 from legato.deployments.console import (
     STATS_S,
@@ -26,6 +28,7 @@ def check(config: AppConfig) -> None:
     """
     bind(config.server.host, config.server.port, shares_port=False).close()
     check_model(config.engine)
+    read_chat_template(config.server.chat_template)
 
 
 def serve(command: Command) -> None:
@@ -59,12 +62,12 @@ def serve(command: Command) -> None:
 def _follow(logs: bool) -> None:
     """Prints a line of load every few seconds, until interrupted."""
     line = LoadLine()
-    workers = {report.worker for report in collect_reports()}
+    workers = live_actor_names()
     try:
         while True:
             time.sleep(STATS_S)
             reports = collect_reports()
-            workers = _tell_changes(workers, {report.worker for report in reports})
+            workers = _tell_changes(workers, live_actor_names())
             if logs and reports:
                 print(line.render(reports), flush=True)
     except KeyboardInterrupt:

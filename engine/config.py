@@ -54,7 +54,7 @@ class ModelOptions:
     load_format: str = option(
         "auto", "where weights come from; dummy: random ones", ("auto", "safetensors", "dummy")
     )
-    seed: int = option(0, "seed of dummy weights and of requests that bring none")
+    seed: int = option(0, "seed of dummy weights")
     device: str = option("auto", "auto: the GPU if there is one", ("auto", "cpu", "cuda"))
 
 

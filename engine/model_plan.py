@@ -46,6 +46,10 @@ def plan_model(config: EngineConfig, device_type: str) -> ModelPlan:
     Raises:
         ConfigError: the model cannot be served as asked.
     """
+    if config.parallel.tensor_parallel_size != 1:
+        raise ConfigError(
+            "--tensor-parallel-size above 1 is not supported yet: one GPU holds a whole model"
+        )
     options = config.model
     directory = resolve_model_directory(options.model)
     model_config = ModelConfig.load(directory)

@@ -3,13 +3,19 @@
 Incremental decoding is legato.engine.detokenizer's. Code from a model's repository is never run.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import transformers
 from tokenizers import Tokenizer as Backend
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.source import resolve_model_directory
+
+_GENERAL_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 class Tokenizer:
@@ -28,9 +34,8 @@ class Tokenizer:
         """
         directory = resolve_model_directory(name)
         try:
-            hf = AutoTokenizer.from_pretrained(
-                directory, trust_remote_code=False, local_files_only=True
-            )
+            loader = _loader(directory)
+            hf = loader.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # transformers raises nearly anything for a broken file
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ConfigError(f"no tokenizer can be loaded from {name}: {reason}") from error
@@ -45,3 +50,17 @@ class Tokenizer:
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of the ids. Bytes that are no UTF-8 become U+FFFD; unknown ids are left out."""
         return self.backend.decode(token_ids, skip_special_tokens=skip_special_tokens)
+
+
+def _loader(directory: Path) -> Any:
+    """The class that AutoTokenizer would end up with, if that is the general one.
+
+    AutoTokenizer looks through all models first, and imports torch for it: three seconds, in a
+    router that needs neither.
+    """
+    config = directory / "tokenizer_config.json"
+    if config.is_file() and (directory / "tokenizer.json").is_file():
+        named = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+        if named in _GENERAL_CLASSES:
+            return PreTrainedTokenizerFast
+    return transformers.AutoTokenizer  # an attribute that is imported on its first use

@@ -105,7 +105,7 @@ def test_on_a_cpu_the_machines_cores_are_shared_by_the_workers() -> None:
 
 
 def test_on_gpus_each_rank_has_a_bundle_with_one() -> None:
-    config = configured(device="cuda", tensor_parallel_size=4)
+    config = configured(device="cuda", tensor_parallel_size=4, prefill_replicas=1)
     graph = Graph(build_application(config, listens=True))
     options = graph.worker_options("decode-worker")
     assert options.engine.num_threads is None

@@ -14,7 +14,7 @@ def test_no_option_at_all_serves_the_builtin_model_on_this_machine_alone() -> No
     assert (Path(config.model.model) / "config.json").is_file()
     assert config.model_names == ("legato-tiny",)
     assert (config.server.host, config.server.port) == ("127.0.0.1", 8000)
-    assert (config.cluster.prefill_replicas, config.cluster.decode_replicas) == (1, 1)
+    assert (config.cluster.prefill_replicas, config.cluster.decode_replicas) == (None, 1)
 
 
 def test_a_model_is_served_under_its_own_name_unless_another_is_given() -> None:
