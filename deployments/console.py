@@ -3,6 +3,7 @@
 It reads the workers' actors; it decides nothing.
 """
 
+import json
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from legato.cluster.wire import Report
 from legato.deployments.config import AppConfig
 
 STATS_S = 10.0
-_GIB = 1 << 30
+_HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 def _workers() -> dict[str, Any]:
@@ -38,8 +39,9 @@ class LoadingBar:
     """One bar over the weights of all workers."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
+        # None: no bar where nobody watches, as in a container's log.
         self._bar = tqdm(
-            desc="Starting", unit="B", unit_scale=True, file=stream, leave=False, total=0
+            desc="Starting", unit="B", unit_scale=True, file=stream, leave=False, disable=None
         )
         self._next_look = 0.0
 
@@ -75,37 +77,50 @@ def describe_workers() -> list[WorkerDescription]:
 
 def banner(config: AppConfig, descriptions: list[WorkerDescription], seconds: float) -> str:
     """What operators look for, and two lines that work as they stand."""
-    model = config.model_names[0]
-    host = config.server.host
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
-    url = (
-        f"http://[{host}]:{config.server.port}"
-        if ":" in host
-        else f"http://{host}:{config.server.port}"
-    )
-    lines = [f"Model: {model} ({config.model.model})"]
+    lines = [f"Model: {config.model_names[0]} ({config.model.model})"]
     for one in descriptions:
         lines.append(
             f"{one.role} worker on {one.device}, {one.dtype}: loaded in {one.load_s:.1f} s, "
             f"KV cache size: {one.num_kv_tokens:,} tokens, maximum concurrency for "
             f"{one.max_model_len:,} tokens per request: {one.max_concurrency:.1f}x"
         )
-    key = config.server.api_key[0] if config.server.api_key else None
-    header = f" -H 'Authorization: Bearer {key}'" if key else ""
+    url = _url(config)
+    lines.append(f"Ready in {seconds:.1f} s: {url}")
+    if config.server.api_key:
+        lines.append("The lines below take one of your keys from VLLM_API_KEY.")
     lines += [
-        f"Ready in {seconds:.1f} s: {url}",
         "",
-        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} "
-        f"""-d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'""",
+        f"  {_curl(config, url)}",
         "",
-        f"""  python -c 'from openai import OpenAI; print(OpenAI(base_url="{url}/v1", """
-        f"""api_key="{key or "none"}").chat.completions.create(model="{model}", """
-        """messages=[{"role": "user", "content": "Hello!"}]).choices[0].message.content)'""",
+        f"  {_python(config, url)}",
         "",
         "Ctrl-C stops it.",
     ]
     return "\n".join(lines)
+
+
+def _url(config: AppConfig) -> str:
+    host = config.server.host
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    address = f"[{host}]" if ":" in host else host
+    return f"http://{address}:{config.server.port}"
+
+
+def _curl(config: AppConfig, url: str) -> str:
+    key = ' -H "Authorization: Bearer $VLLM_API_KEY"' if config.server.api_key else ""
+    body = json.dumps({"model": config.model_names[0], "messages": _HELLO})
+    return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'"
+
+
+def _python(config: AppConfig, url: str) -> str:
+    key = 'os.environ["VLLM_API_KEY"]' if config.server.api_key else '"none"'
+    model, messages = json.dumps(config.model_names[0]), json.dumps(_HELLO)
+    return (
+        f'{sys.executable} -c \'import os, openai; client = openai.OpenAI(base_url="{url}/v1", '
+        f"api_key={key}); print(client.chat.completions.create(model={model}, "
+        f"messages={messages}).choices[0].message.content)'"
+    )
 
 
 @dataclass(slots=True)
