@@ -15,11 +15,16 @@ from legato.deployments.arguments import parse
 from legato.engine.errors import LegatoError
 
 # What Ray and Serve read from the environment as they are imported, here and in every process that
-# they start. Direct ingress would open ports beside ours. The last one is Ray's switch for machines
-# whose address is the loopback's: with it Ray binds its ports to 127.0.0.1, not to all interfaces.
+# they start:
+# - Direct ingress would open ports beside ours.
+# - Ray's workers yield to everything else on the machine (niceness 15) unless told otherwise. Batch
+#   jobs may; a server's streams may not.
+# - The last one is Ray's switch for machines whose address is the loopback's: with it Ray binds its
+#   ports to 127.0.0.1, not to all interfaces.
 LOCAL_ENVIRONMENT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }

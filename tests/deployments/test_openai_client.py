@@ -112,7 +112,9 @@ def test_answers_of_the_cluster_equal_those_of_one_engine_token_for_token(
 def test_n_answers_come_in_order_and_the_first_is_what_n_1_gives(
     client: openai.OpenAI, model: str
 ) -> None:
-    sampled: dict[str, Any] = {"model": model, "messages": MESSAGES, "max_tokens": 16, "seed": 5}
+    story = [{"role": "user", "content": "Tell me a story."}]  # to facts there is one answer
+    sampled: dict[str, Any] = {"model": model, "messages": story, "max_tokens": 40, "seed": 5}
+    sampled["temperature"] = 1.5
     two = client.chat.completions.create(n=2, **sampled)
     one = client.chat.completions.create(**sampled)
     assert [choice.index for choice in two.choices] == [0, 1]

@@ -127,8 +127,7 @@ class Pusher:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+def cluster() -> Iterator[None]:
     path = [str(Path(__file__).parents[3] / ".types"), *filter(None, [os.getenv("PYTHONPATH")])]
     ray.init(
         address="local",
