@@ -6,6 +6,8 @@ These values join the API to the cluster: the API knows no workers, the cluster 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from legato.engine.batch import FinishReason, TokenLogprobs
 from legato.engine.sampling_params import SamplingParams
 
@@ -21,8 +23,7 @@ class GenerationRequest:
     salt: bytes  # of the prefix cache: only equal salts share blocks
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationEvent:
+class GenerationEvent(msgspec.Struct, frozen=True):
     """What one step gave one sequence.
 
     `timeline` comes with the first and with the last event: seconds by stage. `queue` and

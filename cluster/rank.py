@@ -17,6 +17,7 @@ import ray
 import torch
 
 from legato.cluster.channel import Read, Stream, StreamServer, Write
+from legato.cluster.collector import calm_collector
 from legato.cluster.engine_actor import (
     EngineActorOptions,
     LoadProgress,
@@ -79,6 +80,7 @@ async def start(
         {"Generate": partial(_serve_router, worker), "Handover": partial(_serve_decode, worker)},
     )
     address = await server.start(_node_address())
+    calm_collector()
     worker.start()
     description = WorkerDescription(
         worker=str(name),

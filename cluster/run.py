@@ -162,6 +162,9 @@ class Run:
             self.was_handed_over |= self.is_disaggregated
         if message.finish_reason is not None:
             self._leave(half)
+        if not self._early and message.position <= len(self.output_token_ids):
+            self._emit(message)
+            return
         self._early[message.position] = message
         while self._early:
             position = min(self._early)

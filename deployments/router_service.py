@@ -6,7 +6,6 @@ Serve's HAProxy --> replica's own port --> app          serve run, serve deploy,
 It knows nothing of Serve, which holds it through router.py.
 """
 
-import gc
 import time
 from collections.abc import AsyncGenerator, Mapping
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from importlib.metadata import version
 from starlette.types import ASGIApp
 
 from legato.cluster.client import ClusterClient
+from legato.cluster.collector import calm_collector
 from legato.cluster.generation import GenerationEvent, GenerationRequest
 from legato.cluster.placement import Placement
 from legato.cluster.wire import Report, StageTimes
@@ -132,9 +132,7 @@ async def start(options: RouterOptions) -> RouterService:
     )
     listener = _listen(app, config) if options.listens else None
     await client.start()
-    # What was imported and loaded so far stays; a full collection over it would stall all streams.
-    gc.collect()
-    gc.freeze()
+    calm_collector()
     return RouterService(app, client, listener)
 
 

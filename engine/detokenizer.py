@@ -8,8 +8,8 @@ The text of all deltas together is the tokenizer's text of all tokens, up to a s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from tokenizers.decoders import DecodeStream
 
 from legato.engine.sampling_params import SamplingParams
@@ -20,9 +20,8 @@ from legato.engine.tokenizer import Tokenizer
 MAX_PENDING_TOKENS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """What a few more tokens add to the text."""
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
+    """What a few more tokens add to the text. (One is made for each token: a struct is cheap.)"""
 
     text: str
     num_tokens: int  # of those fed, up to the end of the stop string

@@ -9,7 +9,8 @@ pieces of a stream joined are exactly the answer that is not streamed. The modul
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from legato.cluster.generation import GenerationEvent
 from legato.engine.batch import FinishReason, TokenLogprobs
@@ -18,8 +19,7 @@ from legato.engine.sampling_params import SamplingParams
 from legato.engine.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceDelta:
+class ChoiceDelta(msgspec.Struct, frozen=True):
     """What one event adds to a choice. With `finish_reason`, it is the last."""
 
     text: str

@@ -11,6 +11,7 @@ import ray
 import ray.util
 
 from legato.cluster.channel import Stream, StreamServer
+from legato.cluster.collector import calm_collector
 from legato.cluster.engine_actor import WorkerDescription
 from legato.cluster.wire import Cancel, Pong, Report, StageTimes, Submit, Tokens, ToWorker
 from legato.engine.batch import FinishReason
@@ -33,6 +34,7 @@ class PacedEngine:
 
     async def load(self) -> None:
         """Starts to listen and to pace."""
+        calm_collector()
         self._address = await self._server.start("127.0.0.1")
         self._pacer = asyncio.create_task(self._pace())
 
