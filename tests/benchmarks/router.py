@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
+import uvloop
 from ray import serve
 
 from legato.cluster.client import ClientOptions
@@ -179,7 +180,7 @@ def main() -> int:
     args = parser.parse_args()
     step_s = args.step_ms / 1000
     with router(args.port, step_s) as engine:
-        counts, cpu_s = asyncio.run(measure(args.port, args.streams, args.tokens))
+        counts, cpu_s = uvloop.run(measure(args.port, args.streams, args.tokens))
         step_times: list[float] = ray.get(engine.step_times.remote())
     begun, ended = steady(counts, args.tokens)
     tokens = [token for count in counts for token in delays(count, args.tokens, step_times)]
