@@ -6,6 +6,7 @@ beside it shares nothing with it.
 """
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -18,9 +19,11 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 
 from legato.deployments.app import build_application, check_gpus
 from legato.deployments.config import AppConfig
+from legato.deployments.process_tree import descendants, kill_remaining
 from legato.engine.errors import EngineError
 
 APPLICATION = "legato"
+SHUTDOWN_S = 4.0
 # Ray refuses to place more than this; replicas and CPU engines ask for a token share each.
 NUM_CPUS = max(8, os.cpu_count() or 1)
 
@@ -69,14 +72,21 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Lets running answers finish, then ends every process."""
-        if ray.is_initialized():
-            serve.shutdown()
-        self.kill()
+        # Ray reports on stderr that the controller, which has just ended itself, is dead.
+        with contextlib.redirect_stderr(io.StringIO()):
+            if ray.is_initialized():
+                serve.shutdown()
+            self.kill()
 
     @staticmethod
     def kill() -> None:
-        """Ends every process at once."""
-        ray.shutdown()
+        """Ends every process, those that do not go by themselves after a few seconds too."""
+        processes = descendants(os.getpid())
+        # A worker that is busy importing does not hear Ray, and Ray waits for it.
+        ending = threading.Thread(target=ray.shutdown, name="shutdown", daemon=True)
+        ending.start()
+        ending.join(timeout=SHUTDOWN_S)
+        kill_remaining(processes)
 
     @staticmethod
     def _deploy(config: AppConfig, while_waiting: Callable[[], None]) -> None:
