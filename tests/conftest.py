@@ -1,7 +1,13 @@
 """What holds for all tests: one thread for torch, and no GPU test without a GPU."""
 
+import os
+
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    # Read when a kernel is defined: without a GPU, kernels run in Triton's interpreter.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_configure() -> None:

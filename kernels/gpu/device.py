@@ -1,0 +1,16 @@
+"""What kernels must know of the device that they run on."""
+
+from functools import cache
+
+import torch
+
+# Triton's interpreter runs programs one after the other: a few show all that many would.
+_INTERPRETED_MULTIPROCESSORS = 4
+
+
+@cache
+def num_multiprocessors(device: torch.device) -> int:
+    """Multiprocessors of a GPU: as many programs as that, times a few, fill it."""
+    if device.type == "cpu":
+        return _INTERPRETED_MULTIPROCESSORS
+    return torch.cuda.get_device_properties(device).multi_processor_count
