@@ -21,6 +21,7 @@ from legato.cluster.membership import ActorName
 from legato.cluster.transfer.transport import KVTransport
 from legato.cluster.wire import Report
 from legato.engine.config import EngineConfig
+from legato.engine.load_progress import LoadProgress
 
 RANK_MODULE = "legato.cluster.rank"
 # A step longer than this is taken for a hang: the longest honest one is a prefill chunk on a CPU.
@@ -60,15 +61,6 @@ class WorkerDescription:
     def max_concurrency(self) -> float:
         """Sequences of the longest kind that the KV cache holds at once."""
         return self.num_kv_tokens / self.max_model_len
-
-
-@dataclass(frozen=True, slots=True)
-class LoadProgress:
-    """How far a worker has come."""
-
-    stage: str
-    done_bytes: int = 0
-    total_bytes: int = 0
 
 
 class EngineRank:

@@ -26,10 +26,10 @@ STARVED_WAIT_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """A step's result and the seconds that it took."""
+    """A step's result and what it took: the time since the step before it, or since it began."""
 
     result: StepResult
-    duration_s: float
+    duration_s: float  # of successive steps, the sum is the time that has passed
 
 
 class EngineLoop:
@@ -56,7 +56,7 @@ class EngineLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Lets the step under way finish, then ends the thread."""
+        """Ends the thread after the step that it waits for; what else is under way is left."""
         self._commands.put(None)
 
     @property
@@ -93,14 +93,17 @@ class EngineLoop:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _run(self) -> None:
-        wait_s = 0.0
+        wait_s, collected_s = 0.0, 0.0
         try:
             while self._drain(wait_s if self._core.has_work() else None):
                 self.last_progress = time.monotonic()
                 if self._core.has_work():
-                    start = time.perf_counter()
+                    # A step that is under way already began when the one before it ended.
+                    is_begun = self._core.num_steps_under_way > 0
+                    start_s = collected_s if is_begun else time.perf_counter()
                     result = self._core.step()
-                    self._to_loop(self._on_step, StepReport(result, time.perf_counter() - start))
+                    collected_s = time.perf_counter()
+                    self._to_loop(self._on_step, StepReport(result, collected_s - start_s))
                     is_starved = result.num_prefill_tokens + result.num_decode_tokens == 0
                     # All memory is held by transfers then: only a command can change that.
                     wait_s = STARVED_WAIT_S if is_starved else 0.0

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import (
 
 from legato.cluster.engine_actor import EngineActor, EngineActorOptions, WorkerDescription
 from legato.cluster.membership import NAMESPACE, ActorName
+from legato.cluster.wire import Report
 from legato.engine.errors import ConfigError, EngineError, LegatoError
 
 # Some calls last as long as the actor (waiting for its end), others carry blocks.
@@ -116,6 +117,11 @@ class Gang:
         except (ray.exceptions.RayError, TimeoutError):
             return False
         return all(answers)
+
+    async def report(self) -> Report | None:
+        """What rank 0 reported last; None before its first report."""
+        report: Report | None = await self._ranks[0].report.remote()
+        return report
 
     def stop(self) -> None:
         for rank in self._ranks:

@@ -10,7 +10,6 @@ It lives in an engine actor (engine_actor.py) and knows Ray only for its own add
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from functools import partial
 
 import ray
@@ -20,7 +19,6 @@ from legato.cluster.channel import Read, Stream, StreamServer, Write
 from legato.cluster.collector import calm_collector
 from legato.cluster.engine_actor import (
     EngineActorOptions,
-    LoadProgress,
     WorkerDescription,
 )
 from legato.cluster.membership import ActorName
@@ -32,6 +30,7 @@ from legato.cluster.worker import Worker
 from legato.engine.core import EngineCore
 from legato.engine.kv_cache import allocate_pool
 from legato.engine.kv_layout import KVCacheSpec
+from legato.engine.load_progress import LoadProgress, OnProgress
 from legato.engine.torch_dtypes import TORCH_DTYPES
 
 REPORT_S = 0.1
@@ -62,9 +61,7 @@ class Rank:
             await asyncio.sleep(TICK_S)
 
 
-async def start(
-    name: ActorName, options: EngineActorOptions, on_progress: Callable[[LoadProgress], None]
-) -> Rank:
+async def start(name: ActorName, options: EngineActorOptions, on_progress: OnProgress) -> Rank:
     """Loads the model and starts to serve.
 
     Raises:
@@ -98,7 +95,7 @@ async def start(
 
 
 def _build(
-    name: str, options: EngineActorOptions, on_progress: Callable[[LoadProgress], None]
+    name: str, options: EngineActorOptions, on_progress: OnProgress
 ) -> tuple[EngineCore, LocalPool]:
     """The engine, with a pool that prefill workers on this host can write to if it is there."""
     pools: list[tuple[torch.Tensor, PoolDescriptor]] = []
@@ -115,10 +112,7 @@ def _build(
             pools.append((tensor, private))
         return tensor
 
-    def on_weights(done_bytes: int, total_bytes: int) -> None:
-        on_progress(LoadProgress("loading weights", done_bytes, total_bytes))
-
-    core = EngineCore.build(options.engine, make_pool, on_weights)
+    core = EngineCore.build(options.engine, make_pool, on_progress)
     return core, LocalPool(*pools[0], core.limits.block_size)
 
 

@@ -20,6 +20,7 @@ from legato.cluster.engine_actor import EngineActorOptions
 from legato.cluster.gang import GangResources
 from legato.cluster.placement import Role
 from legato.cluster.transfer.transport import KVTransport
+from legato.deployments.arguments import environment_options
 from legato.deployments.config import AppConfig
 from legato.deployments.router import RouterOptions, RouterReplica
 from legato.deployments.worker import WorkerOptions, WorkerReplica
@@ -44,6 +45,8 @@ SERVE_ENVIRONMENT = {
 def build(args: Mapping[str, Any]) -> serve.Application:
     """The application for `serve run` and `serve deploy`; `args` are the flat options.
 
+    The API key may come from the environment instead, as on the command line: a cluster's secret.
+
     Where no Ray runs yet (`serve run` on one machine), Ray and Serve are started here, with HAProxy
     and the throughput settings on, because both are read once, at the start of their processes. On
     a running cluster they come from its own configuration.
@@ -51,7 +54,7 @@ def build(args: Mapping[str, Any]) -> serve.Application:
     Raises:
         ConfigError: an option is unknown or not usable.
     """
-    config = AppConfig.from_options(args)
+    config = AppConfig.from_options(environment_options(os.environ) | dict(args))
     if not ray.is_initialized():
         os.environ.update(SERVE_ENVIRONMENT)
         ray.init(include_dashboard=False, num_cpus=os.cpu_count())

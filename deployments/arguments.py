@@ -61,7 +61,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Command:
 def _command(words: dict[str, Any], rest: Sequence[str], environ: Mapping[str, str]) -> Command:
     words = {name: value for name, value in words.items() if name != "command"}
     config_file = words.pop("config", None)
-    options = _environment_options(environ)
+    options = environment_options(environ)
     if config_file is not None:
         options |= read_yaml(Path(config_file))
     options |= _with_positional_model(words, rest)
@@ -184,6 +184,7 @@ def _known_flags() -> list[str]:
     return flags
 
 
-def _environment_options(environ: Mapping[str, str]) -> dict[str, Any]:
+def environment_options(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the environment sets: the API key, which no file and no process list should show."""
     key = environ.get(API_KEY_VARIABLE)
     return {"api_key": (key,)} if key else {}

@@ -5,13 +5,14 @@ It imports neither Ray nor torch, so `--help` and mistakes in flags answer at on
 
 import logging
 import os
-import signal
 import sys
+import traceback
 from importlib import import_module
-from types import FrameType
 from typing import NoReturn
 
 from legato.deployments.arguments import parse
+from legato.deployments.interruption import EXIT_CODE, Interruption, end
+from legato.deployments.process_tree import adopt_orphans
 from legato.engine.errors import LegatoError
 
 # What Ray and Serve read from the environment as they are imported, here and in every process that
@@ -32,27 +33,26 @@ LOCAL_ENVIRONMENT = {
 
 def main() -> NoReturn:
     """The entry point of the command."""
+    interruption = Interruption()
+    interruption.install()
     command = parse(sys.argv[1:], os.environ)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)  # shells start background jobs with it ignored
+    adopt_orphans()
     os.environ.update(LOCAL_ENVIRONMENT)
     code = 0
     try:
-        import_module("legato.deployments.serving").serve(command)
+        import_module("legato.deployments.serving").serve(command, interruption)
     except LegatoError as error:
         print(f"legato: {error}", file=sys.stderr)
         code = 1
-    except (KeyboardInterrupt, SystemExit):  # the latter from Ray, while it starts
-        code = 130
+    except SystemExit:  # from Ray, whose own handler of SIGTERM is in force while it starts
+        code = EXIT_CODE
+    except Exception:
+        traceback.print_exc()
+        code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    # Ray's own exit handlers would talk to processes that are gone by now.
-    os._exit(code)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    end(code)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,22 @@ It reads the workers' actors; it decides nothing.
 """
 
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import ray
 from tqdm import tqdm
 
-from legato.cluster.engine_actor import LoadProgress, WorkerDescription
+from legato.cluster.engine_actor import WorkerDescription
 from legato.cluster.membership import NAMESPACE, ActorName, live_actor_names
 from legato.cluster.wire import Report
 from legato.deployments.config import AppConfig
+from legato.engine.load_progress import LoadProgress
 
 STATS_S = 10.0
 _HELLO = [{"role": "user", "content": "Hello!"}]
@@ -36,7 +40,7 @@ def _workers() -> dict[str, Any]:
 
 
 class LoadingBar:
-    """One bar over the weights of all workers."""
+    """One bar over what all workers are doing."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         # None: no bar where nobody watches, as in a container's log.
@@ -59,8 +63,9 @@ class LoadingBar:
             pass
         stages = sorted({report.stage for report in reports}) or ["starting Ray Serve"]
         self._bar.set_description_str(", ".join(stages))
-        self._bar.total = sum(report.total_bytes for report in reports) or None
-        self._bar.n = sum(report.done_bytes for report in reports)
+        self._bar.unit = next((report.unit for report in reports), "B")
+        self._bar.total = sum(report.total for report in reports) or None
+        self._bar.n = sum(report.done for report in reports)
         self._bar.refresh()
 
     def close(self) -> None:
@@ -68,7 +73,7 @@ class LoadingBar:
 
 
 def describe_workers() -> list[WorkerDescription]:
-    """The workers that are up, after `LocalCluster.start`."""
+    """The workers that are up, after `start_cluster`."""
     descriptions: list[WorkerDescription] = ray.get(
         [actor.describe.remote() for actor in _workers().values()], timeout=30
     )
@@ -171,3 +176,26 @@ def collect_reports() -> list[Report]:
             continue
         reports += [report] if report is not None else []
     return reports
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """What is printed meanwhile is lost: by libraries, by their threads, by the C++ below them."""
+    shown = [(number, os.dup(number)) for number in (1, 2)]
+    _flush()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for number, _ in shown:
+        os.dup2(nothing, number)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        _flush()  # while it still leads nowhere
+        for number, copy in shown:
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

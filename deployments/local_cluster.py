@@ -6,7 +6,6 @@ beside it shares nothing with it.
 """
 
 import contextlib
-import io
 import logging
 import os
 import signal
@@ -19,11 +18,10 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 
 from legato.deployments.app import build_application, check_gpus
 from legato.deployments.config import AppConfig
-from legato.deployments.process_tree import descendants, kill_remaining
+from legato.deployments.process_tree import kill_descendants
 from legato.engine.errors import EngineError
 
 APPLICATION = "legato"
-SHUTDOWN_S = 4.0
 # Ray refuses to place more than this; replicas and CPU engines ask for a token share each.
 NUM_CPUS = max(8, os.cpu_count() or 1)
 
@@ -58,55 +56,39 @@ def _own_signal_handlers() -> Iterator[None]:
         signal.alarm(0)  # it may be counting already
 
 
-class LocalCluster:
-    """Owns Ray on this machine, from `start` to `stop`."""
+def start_cluster(config: AppConfig, while_waiting: Callable[[], None]) -> None:
+    """Starts everything; calls `while_waiting` several times a second until it serves.
 
-    def start(self, config: AppConfig, while_waiting: Callable[[], None]) -> None:
-        """Starts everything; calls `while_waiting` several times a second until it serves.
+    Raises:
+        EngineError: the application did not come up; the message says why.
+    """
+    start_ray()
+    check_gpus(config)
+    application = build_application(config, listens=True)
+    failures: list[BaseException] = []
 
-        Raises:
-            EngineError: the application did not come up; the message says why.
-        """
-        start_ray()
-        self._deploy(config, while_waiting)
+    def run() -> None:
+        try:
+            serve.run(application, name=APPLICATION, route_prefix=None)
+        except Exception as error:
+            failures.append(error)
 
-    def stop(self) -> None:
-        """Lets running answers finish, then ends every process."""
-        # Ray reports on stderr that the controller, which has just ended itself, is dead.
-        with contextlib.redirect_stderr(io.StringIO()):
-            if ray.is_initialized():
-                serve.shutdown()
-            self.kill()
+    thread = threading.Thread(target=run, name="deploy", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(timeout=0.1)
+        while_waiting()
+    if failures:
+        raise EngineError(f"the cluster did not start: {_reason(failures[0])}")
 
-    @staticmethod
-    def kill() -> None:
-        """Ends every process, those that do not go by themselves after a few seconds too."""
-        processes = descendants(os.getpid())
-        # A worker that is busy importing does not hear Ray, and Ray waits for it.
-        ending = threading.Thread(target=ray.shutdown, name="shutdown", daemon=True)
-        ending.start()
-        ending.join(timeout=SHUTDOWN_S)
-        kill_remaining(processes)
 
-    @staticmethod
-    def _deploy(config: AppConfig, while_waiting: Callable[[], None]) -> None:
-        check_gpus(config)
-        application = build_application(config, listens=True)
-        failures: list[BaseException] = []
+def stop_cluster() -> None:
+    """Lets running answers finish, then ends every process.
 
-        def run() -> None:
-            try:
-                serve.run(application, name=APPLICATION, route_prefix=None)
-            except Exception as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=run, name="deploy", daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(timeout=0.1)
-            while_waiting()
-        if failures:
-            raise EngineError(f"the cluster did not start: {_reason(failures[0])}")
+    Ray's own shutdown would wait for workers that do not hear it, as those busy importing.
+    """
+    serve.shutdown()
+    kill_descendants()
 
 
 def _reason(error: BaseException) -> str:

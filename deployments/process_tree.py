@@ -1,10 +1,13 @@
-"""The processes below one, and the end of those that will not end by themselves. Linux's /proc."""
+"""The processes below this one, and their end. Linux's /proc and prctl."""
 
 import contextlib
+import ctypes
 import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +19,19 @@ class Process:
     started: int  # clock ticks since boot
 
 
+def adopt_orphans() -> None:
+    """Processes below this one stay below it when those between end.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
 def descendants(pid: int) -> list[Process]:
-    """All processes below `pid`, at this moment."""
+    """All processes below `pid`, at this moment; those too that only wait to be reaped."""
     everything = [process for path in Path("/proc").glob("[0-9]*") if (process := _read(path.name))]
     below = {pid}
     found: list[Process] = []
@@ -28,13 +42,18 @@ def descendants(pid: int) -> list[Process]:
     return found
 
 
-def kill_remaining(processes: list[Process]) -> None:
-    """Kills those that still run."""
-    for process in processes:
-        now = _read(str(process.pid))
-        if now is not None and now.started == process.started:
+def kill_descendants() -> None:
+    """Kills every process below this one.
+
+    Those that start meanwhile are found when it looks again; one that has been sent SIGKILL starts
+    no others. After `adopt_orphans` nothing escapes by the death of its parent either.
+    """
+    killed: set[Process] = set()
+    while found := set(descendants(os.getpid())) - killed:
+        for process in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+        killed |= found
 
 
 def _read(pid: str) -> Process | None:

@@ -120,7 +120,6 @@ async def start(options: RouterOptions) -> RouterService:
                 model_names=config.model_names,
                 max_model_len=max_model_len,
                 vocab_size=model.vocab_size,
-                eos_token_ids=frozenset(model.eos_token_ids),
                 created=int(time.time()),
                 version=version("legato-llm"),
                 generation_defaults=model.sampling_defaults,

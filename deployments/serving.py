@@ -1,6 +1,7 @@
 """`legato serve`: checks what needs no cluster, then runs one until it is interrupted."""
 
 import time
+from contextlib import closing
 from importlib.metadata import version
 
 from legato.cluster.membership import live_actor_names
@@ -14,9 +15,11 @@ from legato.deployments.console import (
     banner,
     collect_reports,
     describe_workers,
+    silenced,
 )
+from legato.deployments.interruption import Interruption
 from legato.deployments.listener import bind
-from legato.deployments.local_cluster import LocalCluster
+from legato.deployments.local_cluster import start_cluster, stop_cluster
 from legato.engine.preflight import check_model
 
 
@@ -31,47 +34,38 @@ def check(config: AppConfig) -> None:
     read_chat_template(config.server.chat_template)
 
 
-def serve(command: Command) -> None:
+def serve(command: Command, interruption: Interruption) -> None:
     """Runs the cluster until SIGINT or SIGTERM.
 
     Raises:
         LegatoError: it could not be started.
-        KeyboardInterrupt: it was interrupted before it served.
     """
     config = command.config
     given = ", ".join(f"{name}={value}" for name, value in command.given.items())
     print(f"Legato {version('legato-llm')}; options: {given or 'all defaults'}", flush=True)
     check(config)
-    cluster = LocalCluster()
     started = time.monotonic()
-    bar = LoadingBar()
-    try:
-        cluster.start(config, bar.update)
-    except BaseException:
-        bar.close()
-        cluster.kill()  # nothing is served yet, so there is nothing to wait for
-        raise
-    bar.close()
+    with closing(LoadingBar()) as bar:
+        start_cluster(config, bar.update)
+    interruption.serving()
     try:
         print(banner(config, describe_workers(), time.monotonic() - started), flush=True)
-        _follow(logs=not config.server.disable_log_stats)
+        _follow(interruption, logs=not config.server.disable_log_stats)
     finally:
-        _stop(cluster)
+        print("\nStopping; Ctrl-C again stops at once.", flush=True)
+        with silenced():  # Ray reports that the controller, which has just ended itself, is dead
+            stop_cluster()
 
 
-def _follow(logs: bool) -> None:
+def _follow(interruption: Interruption, logs: bool) -> None:
     """Prints a line of load every few seconds, until interrupted."""
     line = LoadLine()
     workers = live_actor_names()
-    try:
-        while True:
-            time.sleep(STATS_S)
-            reports = collect_reports()
-            workers = _tell_changes(workers, live_actor_names())
-            if logs and reports:
-                print(line.render(reports), flush=True)
-    except KeyboardInterrupt:
-        return
+    while not interruption.wait(STATS_S):
+        reports = collect_reports()
+        workers = _tell_changes(workers, live_actor_names())
+        if logs and reports:
+            print(line.render(reports), flush=True)
 
 
 def _tell_changes(before: set[str], now: set[str]) -> set[str]:
@@ -80,11 +74,3 @@ def _tell_changes(before: set[str], now: set[str]) -> set[str]:
     for worker in sorted(now - before):
         print(f"New worker {worker}.", flush=True)
     return now
-
-
-def _stop(cluster: LocalCluster) -> None:
-    print("\nStopping; Ctrl-C again stops at once.", flush=True)
-    try:
-        cluster.stop()
-    except KeyboardInterrupt:
-        cluster.kill()

@@ -16,6 +16,7 @@ from legato.cluster.gang import Gang, GangResources
 from legato.cluster.logs import configure_logging
 from legato.cluster.membership import ActorName
 from legato.cluster.placement import Role
+from legato.deployments.autoscaling import load_of
 from legato.deployments.replica_port import bind_to_node_address
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,10 @@ class WorkerReplica:
         """Called by Serve; raises when the engine hangs."""
         if not await self._gang.is_healthy(timeout_s=5.0):
             raise RuntimeError(f"{self._gang.name}: the engine makes no progress")
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve, if the deployment is autoscaled."""
+        return load_of(await self._gang.report())
 
     async def _end_with_gang(self) -> None:
         reason = await self._gang.wait_until_lost()

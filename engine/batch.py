@@ -3,11 +3,15 @@
     SequenceRequest --add--> Scheduler --ScheduledBatch--> ModelRunner --RunResult--> update
                                                                   update --StepResult--> caller
 
-Nothing here holds a tensor, knows a model or touches the block pool.
+Nothing here holds a tensor, knows a model or touches the block pool. What is made for every
+sequence in every step is a msgspec.Struct: a frozen dataclass takes ten times as long to build, and
+the garbage collector would look at it (these can be in no cycle).
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from legato.engine.sampling_params import SamplingParams
 
@@ -37,27 +41,37 @@ class SequenceRequest:
     salt: bytes = b""  # of the prefix cache: only equal salts share blocks
 
 
-@dataclass(frozen=True, slots=True)
-class SamplingInput:
+class SamplingInput(msgspec.Struct, frozen=True, gc=False):
     """What the sampler needs to know of one sequence in one step."""
 
     params: SamplingParams
     seed: int
-    position: int  # index of the output token to be drawn
+    position: int  # index of the output token to be drawn, counting the one that is not known yet
     prompt_token_ids: tuple[int, ...]
-    output_token_ids: tuple[int, ...]  # empty unless params have penalties
+    # The known ones; empty unless params have penalties. Where the sequence `takes_sampled`, the
+    # token that it takes comes on top.
+    output_token_ids: tuple[int, ...]
     banned_token_ids: tuple[int, ...]  # EOS and stop ids while min_tokens is not reached
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduledSequence:
-    """One sequence's part of a step: compute `token_ids` at positions `start`, `start` + 1, ..."""
+class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
+    """One sequence's part of a step: compute `token_ids` at positions `start`, `start` + 1, ...
+
+    A sequence that `takes_sampled` computes one token, which only the device knows: the one that
+    its previous step samples, and that step has not been collected yet. `token_ids` is empty then.
+    """
 
     seq_id: int
     token_ids: tuple[int, ...]
-    start: int  # num_computed_tokens before the step
+    start: int  # tokens that are computed when the steps under way have finished
     block_table: tuple[int, ...]
     sampling: SamplingInput | None  # None: computed tokens do not catch up with known tokens yet
+    takes_sampled: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens to compute."""
+        return 1 if self.takes_sampled else len(self.token_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +89,7 @@ class TokenLogprobs:
     top: tuple[tuple[int, float], ...]  # (token id, logprob), likeliest first
 
 
-@dataclass(frozen=True, slots=True)
-class SampledToken:
+class SampledToken(msgspec.Struct, frozen=True, gc=False):
     token_id: int
     logprobs: TokenLogprobs | None
 
@@ -96,8 +109,7 @@ class FirstTokenTiming:
     prefill_s: float  # from first scheduled until the token was sampled
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceOutput:
+class SequenceOutput(msgspec.Struct, frozen=True, gc=False):
     """What one step gave one sequence."""
 
     seq_id: int
@@ -112,7 +124,9 @@ class SequenceOutput:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
+    """What one step gave; without any tokens computed, nothing was under way or could start."""
+
     outputs: tuple[SequenceOutput, ...]
     num_prefill_tokens: int
     num_decode_tokens: int
-    num_preempted: int
+    num_preempted: int  # since the result before this one

@@ -50,11 +50,15 @@ class BlockManager:
         salt = seq.request.salt
         extend_hashes(seq.block_hashes, seq.token_ids, self.block_size, salt, num_blocks)
 
+    def has_room(self, seq: Sequence) -> bool:
+        """Whether the table holds all known and pending tokens."""
+        num_tokens = len(seq.token_ids) + seq.num_pending_tokens
+        return num_tokens <= len(seq.block_table) * self.block_size
+
     def grow(self, seq: Sequence) -> bool:
-        """Extends the table to hold all known tokens; False, and nothing done, if it cannot."""
-        num_missing = self._num_blocks_for(len(seq.token_ids)) - len(seq.block_table)
-        if num_missing <= 0:
-            return True
+        """Extends a table that has no room; False, and nothing done, if it cannot."""
+        num_tokens = len(seq.token_ids) + seq.num_pending_tokens
+        num_missing = self._num_blocks_for(num_tokens) - len(seq.block_table)
         if num_missing > self.pool.num_free_blocks:
             return False
         seq.block_table += self.pool.allocate(num_missing)
@@ -70,12 +74,13 @@ class BlockManager:
             self.pool.register(seq.block_table[index], seq.block_hashes[index])
         seq.num_registered_blocks = num_full
 
-    def free(self, seq: Sequence) -> None:
-        """Takes all blocks from the sequence; what is in the prefix cache stays findable."""
-        self.pool.release(seq.block_table)
+    def take_back(self, seq: Sequence) -> tuple[int, ...]:
+        """Takes all blocks from the sequence. The caller owns them, and releases them in order."""
+        block_ids = seq.block_table
         seq.block_table = ()
         seq.num_registered_blocks = 0
         seq.num_computed_tokens = 0
+        return block_ids
 
     def _num_blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)

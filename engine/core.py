@@ -4,6 +4,17 @@
               |                             |
           BlockPool (numbers)           KV pool (bytes)
 
+The verbs are a pipeline, as deep as the runner allows. With a depth of two the device has its next
+step before it has finished the last one, and never waits for the host:
+
+    host    |schedule 2|..wait 1..|update 1|schedule 3|..wait 2..|update 2|schedule 4| ...
+    device  ------- step 1 ------>|-------- step 2 ------------->|-------- step 3 ------ ...
+                                  `- one call of step() --------'
+
+Step 2 is planned without the tokens that step 1 samples: they go from step to step on the device
+(`ScheduledSequence.takes_sampled`), and here they only count. What was planned in vain - the row of
+a sequence that ended, left or was paused meanwhile - is dropped when its step is collected.
+
 `LLM` drives it in a loop; a worker's actor drives it from one thread, and moves sequences between
 engines with the handover calls. It knows no text, no network and no other engine. Nothing in it
 is safe to be called from two threads at a time.
@@ -13,11 +24,10 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 
-from legato.engine.batch import RunResult, ScheduledBatch, SequenceRequest, StepResult
+from legato.engine.batch import RunResult, SequenceOutput, SequenceRequest, StepResult
 from legato.engine.block_manager import BlockManager
 from legato.engine.block_pool import BlockPool
 from legato.engine.config import EngineConfig
@@ -26,19 +36,13 @@ from legato.engine.handover import BlockReservation, PausedSequence, PinnedBlock
 from legato.engine.kv_cache import allocate_pool, pool_memory_bytes
 from legato.engine.kv_layout import KVCacheSpec, PoolDemand, num_blocks_for
 from legato.engine.limits import EngineLimits
+from legato.engine.load_progress import OnProgress, ignore_progress
 from legato.engine.model_runner import ModelRunner
-from legato.engine.models.weights import OnProgress
+from legato.engine.pipeline import Runner, StepPipeline
 from legato.engine.scheduler import Scheduler
 from legato.engine.sequence import Sequence, SequenceStatus
 from legato.engine.stats import EngineStats
-
-_DEFAULT_TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
-
-
-class Runner(Protocol):
-    """What computes a batch: the model on its device, or a stand-in."""
-
-    def run(self, batch: ScheduledBatch) -> RunResult: ...
+from legato.engine.step_plan import PlannedStep
 
 
 class EngineCore:
@@ -54,25 +58,26 @@ class EngineCore:
     ) -> None:
         self.limits = limits
         self.failure: EngineError | None = None
-        self._runner = runner
+        self._pipeline = StepPipeline(runner)
         self._clock = clock
         self._pool = BlockPool(limits.num_blocks)
         self._blocks = BlockManager(self._pool, limits.block_size, limits.enable_prefix_caching)
         self._scheduler = Scheduler(limits, self._blocks)
         self._next_seq_id = 0
+        self._num_preemptions_told = 0
 
     @classmethod
     def build(
         cls,
         config: EngineConfig,
         pool_factory: Callable[[KVCacheSpec, int, torch.device], torch.Tensor] = allocate_pool,
-        on_progress: OnProgress | None = None,
+        on_progress: OnProgress = ignore_progress,
     ) -> "EngineCore":
-        """Loads the model and allocates the KV pool.
+        """Loads the model, allocates the KV pool, and gets ready to run.
 
         Args:
             pool_factory: makes the pool's tensor from its layout, number of blocks and device
-            on_progress: told (bytes done, bytes in all) while weights are loaded
+            on_progress: told how far it has come
 
         Raises:
             ConfigError: the model cannot be served as asked.
@@ -83,7 +88,9 @@ class EngineCore:
         demand = PoolDemand(
             max_model_len,
             options.max_num_seqs,
-            available_bytes=pool_memory_bytes(config.cache, device),
+            available_bytes=pool_memory_bytes(
+                config.cache, device, runner.measure_step_bytes(on_progress)
+            ),
             on_host=device.type == "cpu",
         )
         num_blocks = num_blocks_for(runner.kv_spec, config.cache, demand)
@@ -94,12 +101,12 @@ class EngineCore:
             max_model_len=max_model_len,
             eos_token_ids=runner.model_config.eos_token_ids,
             max_num_seqs=options.max_num_seqs,
-            max_num_batched_tokens=options.max_num_batched_tokens
-            or _DEFAULT_TOKEN_BUDGET[device.type],
+            max_num_batched_tokens=runner.max_num_batched_tokens,
             max_num_queued_reqs=options.max_num_queued_reqs,
             enable_prefix_caching=config.cache.enable_prefix_caching,
         )
         runner.attach_pool(pool_factory(runner.kv_spec, num_blocks, device))
+        runner.capture(on_progress)
         return cls(runner, limits)
 
     # ------------------------------------------------------------ requests
@@ -130,18 +137,27 @@ class EngineCore:
         return seq.seq_id
 
     def abort(self, seq_id: int) -> None:
-        """Ends a sequence in any state, without output; its blocks are free at once."""
+        """Ends a sequence in any state, without output.
+
+        Its blocks are free when the last step with it has been collected, or at once.
+        """
         seq = self._scheduler.get(seq_id)
         if seq is not None:
             self._scheduler.remove(seq)
             self._scheduler.totals.aborted_sequences += 1
 
     def has_work(self) -> bool:
-        """Whether any sequence is waiting or running."""
-        return self._scheduler.num_waiting + self._scheduler.num_running > 0
+        """Whether any sequence is waiting or running, or any step under way."""
+        num_sequences = self._scheduler.num_waiting + self._scheduler.num_running
+        return num_sequences + self.num_steps_under_way > 0
+
+    @property
+    def num_steps_under_way(self) -> int:
+        """Steps that the device may be working on between two calls of `step`."""
+        return len(self._pipeline)
 
     def step(self) -> StepResult:
-        """Computes one batch.
+        """Fills the pipeline, then waits for the oldest step and takes its results.
 
         A result without any tokens means that all memory is held by reserved, paused or pinned
         blocks: nothing goes on until some are given back.
@@ -150,14 +166,39 @@ class EngineCore:
             EngineError: the runner failed; the engine is broken from now on.
         """
         self._check_alive()
-        planned = self._scheduler.schedule(self._clock())
-        result = self._run(planned.batch)
-        return StepResult(
-            outputs=self._scheduler.update(planned, result, self._clock()),
-            num_prefill_tokens=planned.num_prefill_tokens,
-            num_decode_tokens=planned.num_decode_tokens,
-            num_preempted=planned.num_preempted,
-        )
+        try:
+            self._fill_pipeline()
+            collected = self._pipeline.collect() if self._pipeline else None
+        except BaseException as error:  # a keyboard's interrupt loses steps, but breaks nothing
+            if isinstance(error, Exception):
+                name = type(error).__name__
+                self.failure = EngineError(f"an engine step failed: {name}: {error}")
+            self._pipeline.clear()
+            self._scheduler.drop_steps()
+            if self.failure is None:
+                raise
+            raise self.failure from error
+        return self._update(*collected) if collected else self._result((), 0, 0)
+
+    def _fill_pipeline(self) -> None:
+        while self._pipeline.has_room:
+            planned = self._scheduler.schedule(self._clock())
+            if not planned.batch.sequences:
+                return
+            self._pipeline.launch(planned)
+            self._scheduler.launched(planned)
+
+    def _update(self, planned: PlannedStep, result: RunResult) -> StepResult:
+        outputs = self._scheduler.update(planned, result, self._clock())
+        return self._result(outputs, planned.num_prefill_tokens, planned.num_decode_tokens)
+
+    def _result(
+        self, outputs: tuple[SequenceOutput, ...], num_prefill_tokens: int, num_decode_tokens: int
+    ) -> StepResult:
+        told = self._num_preemptions_told
+        self._num_preemptions_told = self._scheduler.totals.preemptions
+        num_preempted = self._num_preemptions_told - told
+        return StepResult(outputs, num_prefill_tokens, num_decode_tokens, num_preempted)
 
     def stats(self) -> EngineStats:
         """The load now, and a copy of the totals."""
@@ -186,19 +227,6 @@ class EngineCore:
             AssertionError: the state contradicts itself.
         """
         self._scheduler.check_integrity()
-
-    def _run(self, batch: ScheduledBatch) -> RunResult:
-        if not batch.sequences:
-            return RunResult(())
-        num_expected = sum(part.sampling is not None for part in batch.sequences)
-        try:
-            result = self._runner.run(batch)
-            if len(result.sampled) != num_expected:
-                raise RuntimeError(f"{len(result.sampled)} tokens for {num_expected} sequences")
-        except Exception as error:
-            self.failure = EngineError(f"an engine step failed: {type(error).__name__}: {error}")
-            raise self.failure from error
-        return result
 
     def _check_alive(self) -> None:
         if self.failure is not None:
@@ -232,6 +260,9 @@ class EngineCore:
 
     def pause(self, seq_id: int) -> PausedSequence | None:
         """Takes a sequence out of the batch; it keeps its blocks, the partial one included.
+
+        What a step under way computes for it is dropped, and computed again after `resume`. That
+        step may still write to its blocks, but nowhere before `num_computed_tokens`.
 
         Each call pins every block with computed tokens once more, until `unpin`: they may be read
         even after the sequence is over. None where the sequence is gone, or has no computed tokens.

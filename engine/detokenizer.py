@@ -71,16 +71,20 @@ class TextStream:
         text = ""
         for index, token_id in enumerate(shown, start=1):
             self._num_tokens += 1
-            is_last = finished and index == len(shown)
-            piece = self._decode((token_id,)) + (self._flush() if is_last else "")
-            # A stop string must not begin before min_tokens, so that text need not wait either.
-            if self._num_tokens < self._params.min_tokens:
-                text += piece
-                continue
-            text += stops.push(piece)
+            text += self._push(stops, self._decode((token_id,)))
             if stops.found is not None:
                 return TextDelta(text, index, stops.found)
-        return TextDelta(text + (stops.rest() if finished else ""), num_tokens, None)
+        if finished:
+            text += self._push(stops, self._flush())
+            if stops.found is not None:
+                return TextDelta(text, len(shown), stops.found)
+            text += stops.rest()
+        return TextDelta(text, num_tokens, None)
+
+    def _push(self, stops: "StopStrings", piece: str) -> str:
+        """What may be shown with `piece`, which ends at the current token."""
+        # A stop string must not begin before min_tokens, so that text need not wait either.
+        return piece if self._num_tokens < self._params.min_tokens else stops.push(piece)
 
     def _new_stream(self) -> DecodeStream:
         return DecodeStream([], self._params.skip_special_tokens)

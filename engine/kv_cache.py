@@ -14,17 +14,19 @@ from legato.engine.kv_layout import KVCacheSpec
 from legato.engine.torch_dtypes import TORCH_DTYPES
 
 CPU = torch.device("cpu")
-# Of a GPU, for activations and logits of one step.
-GPU_ACTIVATION_BYTES = 2 << 30
 
 
-def pool_memory_bytes(options: CacheOptions, device: torch.device) -> int:
-    """Bytes that a pool on this device may take, with the weights in place."""
+def pool_memory_bytes(options: CacheOptions, device: torch.device, step_bytes: int) -> int:
+    """Bytes that a pool on this device may take, with the weights in place.
+
+    Args:
+        step_bytes: what steps take of a GPU beside it
+    """
     if device.type == "cpu":
         return available_memory_bytes()
     free, total = torch.cuda.mem_get_info(device)
     used = total - free
-    return int(total * options.gpu_memory_utilization) - used - GPU_ACTIVATION_BYTES
+    return int(total * options.gpu_memory_utilization) - used - step_bytes
 
 
 def allocate_pool(spec: KVCacheSpec, num_blocks: int, device: torch.device = CPU) -> torch.Tensor:

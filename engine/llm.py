@@ -20,6 +20,7 @@ from legato.engine.batch import SequenceRequest, StepResult
 from legato.engine.config import EngineConfig
 from legato.engine.core import EngineCore
 from legato.engine.errors import EngineError, InvalidRequestError, OverloadedError
+from legato.engine.load_bar import LoadBar
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.source import resolve_model_directory
 from legato.engine.prompts import Prompt, TokenizedPrompt, tokenize_prompts
@@ -52,7 +53,8 @@ class LLM:
         defaults: dict[str, Any] = dict(ModelConfig.load(directory).sampling_defaults)
         self._default_params = SamplingParams(**defaults)
         self._random = random.Random(config.model.seed)
-        self.core = EngineCore.build(config)
+        with LoadBar() as bar:
+            self.core = EngineCore.build(config, on_progress=bar.update)
 
     def get_tokenizer(self) -> Tokenizer | None:
         """None with skip_tokenizer_init."""
@@ -121,7 +123,7 @@ class LLM:
         """Works until all answers are finished; whatever happens, none is left in the engine."""
         active: dict[int, Answer] = {}
         try:
-            while pending or active:
+            while pending or active or self.core.has_work():
                 self._add(pending, active)
                 step = self.core.step()
                 if step.num_prefill_tokens + step.num_decode_tokens == 0:

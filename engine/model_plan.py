@@ -16,6 +16,7 @@ from legato.engine.models.source import resolve_model_directory
 DeviceType = Literal["cpu", "cuda"]
 
 _DEFAULT_BLOCK_SIZE = {"cpu": 16, "cuda": 64}
+_DEFAULT_TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class ModelPlan:
     config: ModelConfig
     dtype: str  # of weights and KV cache, one of DTYPE_BYTES
     max_model_len: int  # tokens, prompt and answer together
+    max_num_batched_tokens: int  # of one step
     kv_spec: KVCacheSpec
 
 
@@ -62,7 +64,15 @@ def plan_model(config: EngineConfig, device_type: str) -> ModelPlan:
         dtype=dtype,
     )
     max_model_len = _max_model_len(options, model_config)
-    return ModelPlan(directory, model_config, dtype, max_model_len, spec)
+    return ModelPlan(
+        directory=directory,
+        config=model_config,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        max_num_batched_tokens=config.scheduler.max_num_batched_tokens
+        or _DEFAULT_TOKEN_BUDGET[device_type],
+        kv_spec=spec,
+    )
 
 
 def _dtype(options: ModelOptions, model_config: ModelConfig, device_type: str) -> str:

@@ -1,24 +1,37 @@
 """Runs scheduled batches: the model's weights, the KV pool and the sampler, on one device.
 
+    launch:  batch -> StepState (inputs on the device) -> body -> tail -> PendingStep
+
 Knows no queue and frees no block. What it computes depends on the batch, the weights and the pool
-alone.
+alone. A launch returns before the device has finished: the next batch may build on samples that
+the host has not seen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from legato.engine.batch import RunResult, ScheduledBatch
+from legato.engine.batch import ScheduledBatch
 from legato.engine.config import EngineConfig
-from legato.engine.forward_inputs import build_forward_inputs
+from legato.engine.kv_cache import allocate_pool
 from legato.engine.kv_layout import KVCacheSpec
-from legato.engine.model_plan import choose_device, plan_model
-from legato.engine.models.decoder import forward
+from legato.engine.load_progress import LoadProgress, OnProgress, ignore_progress
+from legato.engine.model_plan import ModelPlan, choose_device, plan_model
 from legato.engine.models.decoder_weights import DecoderWeights
 from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.weights import OnProgress, Placement, dummy_weights, load_weights
-from legato.engine.sampler import sample
+from legato.engine.models.weights import Placement, dummy_weights, load_weights
+from legato.engine.pending_step import PendingLogprobs, PendingStep
+from legato.engine.step_graphs import StepGraphs
+from legato.engine.step_halves import StepHalves
+from legato.engine.step_state import StepLimits, StepState
 from legato.engine.torch_dtypes import TORCH_DTYPES
+from legato.kernels.backend import AttentionShape, kernels_for
+
+# Steps under way at a time: a GPU has the next one waiting when it ends one, a CPU would gain
+# nothing.
+_PIPELINE_DEPTH = {"cpu": 1, "cuda": 2}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,17 +47,30 @@ class LoadedModel:
 class ModelRunner:
     """Owns the weights; works on a pool that is attached once its size is known."""
 
-    def __init__(self, model: LoadedModel, kv_spec: KVCacheSpec) -> None:
+    def __init__(self, model: LoadedModel, kv_spec: KVCacheSpec, limits: StepLimits) -> None:
         self.model = model
         self.kv_spec = kv_spec
+        self.pipeline_depth = _PIPELINE_DEPTH[model.device.type]
+        self._kernels = kernels_for(model.device)
+        self._state = StepState(limits, self._kernels, model.device)
+        shape = AttentionShape(
+            num_heads=model.config.num_heads,
+            num_kv_heads=model.config.num_kv_heads,
+            head_dim=model.config.head_dim,
+            max_num_seqs=limits.max_num_seqs,
+        )
+        self._halves = StepHalves(model.weights, model.config, self._kernels, self._state, shape)
+        self._graphs = StepGraphs(self._halves, limits)
         self._kv_pool: torch.Tensor | None = None
 
     @classmethod
-    def build(cls, config: EngineConfig, on_progress: OnProgress | None = None) -> "ModelRunner":
+    def build(
+        cls, config: EngineConfig, on_progress: OnProgress = ignore_progress
+    ) -> "ModelRunner":
         """Loads the model that the configuration names.
 
         Args:
-            on_progress: told (bytes done, bytes in all) after each tensor of the weights
+            on_progress: told how far it has come
 
         Raises:
             ConfigError: the model cannot be loaded or served as asked.
@@ -55,14 +81,23 @@ class ModelRunner:
         if config.model.load_format == "dummy":
             weights = dummy_weights(plan.config, placement, config.model.seed)
         else:
-            report = on_progress or _ignore
-            weights = load_weights(plan.directory, plan.config, placement, report)
+            weights = load_weights(
+                plan.directory,
+                plan.config,
+                placement,
+                lambda done, total: on_progress(LoadProgress("loading weights", done, total)),
+            )
         model = LoadedModel(plan.config, weights, device, plan.max_model_len)
-        return cls(model, plan.kv_spec)
+        return cls(model, plan.kv_spec, _step_limits(plan, config.scheduler.max_num_seqs))
 
     @property
     def model_config(self) -> ModelConfig:
         return self.model.config
+
+    @property
+    def max_num_batched_tokens(self) -> int:
+        """The largest step that it can run."""
+        return self._state.limits.max_num_batched_tokens
 
     def attach_pool(self, kv_pool: torch.Tensor) -> None:
         """Gives the runner its KV blocks, shaped as `kv_spec.pool_shape` says."""
@@ -70,20 +105,100 @@ class ModelRunner:
         assert kv_pool.is_contiguous()
         self._kv_pool = kv_pool
 
-    def run(self, batch: ScheduledBatch) -> RunResult:
-        """Computes the batch's tokens and samples for the sequences that ask for it."""
-        sampling = [s.sampling for s in batch.sequences if s.sampling is not None]
+    def measure_step_bytes(self, on_progress: OnProgress = ignore_progress) -> int:
+        """Memory of the device that steps need beside weights and pool, by running the largest.
+
+        Everything that is compiled late is compiled here. A CPU's memory is not measured: 0.
+        """
+        device = self.model.device
+        if device.type == "cpu":
+            return 0
+        num_bytes = self._measure(allocate_pool(self.kv_spec, 1, device), on_progress)
+        torch.cuda.empty_cache()
+        return num_bytes
+
+    def _measure(self, kv_pool: torch.Tensor, on_progress: OnProgress) -> int:
+        warm_ups = (self._graphs.warm_up_large, self._graphs.warm_up)
         with torch.inference_mode():
-            logits = self.logits(batch)
-            return RunResult(sample(logits, sampling) if sampling else ())
+            # A sum, since graphs have memory of their own.
+            return sum(
+                _peak_bytes(kv_pool.device, partial(warm_up, kv_pool, on_progress))
+                for warm_up in warm_ups
+            )
+
+    def capture(self, on_progress: OnProgress = ignore_progress) -> None:
+        """Captures CUDA graphs of the usual steps; nothing on a CPU."""
+        if self.model.device.type == "cuda":
+            with torch.inference_mode():
+                self._graphs.capture(self._pool(), on_progress)
+
+    def launch(self, batch: ScheduledBatch) -> PendingStep:
+        """Starts to compute the batch's tokens and to sample for the sequences that ask for it."""
+        with torch.inference_mode():
+            shape = self._state.fill(batch)
+            self._graphs.body(shape, self._pool())
+            logprobs = self._tail(batch, shape.num_samples) if shape.num_samples else None
+            return self._collect(shape.num_samples, logprobs)
 
     def logits(self, batch: ScheduledBatch) -> torch.Tensor:
         """Computes the batch's tokens; [sampling sequences, vocab] float32, in batch order."""
-        assert self._kv_pool is not None, "attach_pool comes before run"
         with torch.inference_mode():
-            inputs = build_forward_inputs(batch, self._kv_pool)
-            return forward(self.model.weights, self.model.config, inputs, self._kv_pool)
+            shape = self._state.fill(batch)
+            self._graphs.body(shape, self._pool())
+            logits = self._graphs.tail_with_logits(shape.num_samples)
+            order = torch.from_numpy(self._state.sample_order).to(logits.device)
+            return logits[order].to(torch.float32)
+
+    def _tail(self, batch: ScheduledBatch, num_samples: int) -> PendingLogprobs | None:
+        num_top = tuple(
+            seq.sampling.params.logprobs for seq in batch.sequences if seq.sampling is not None
+        )
+        wanted = [number for number in num_top if number is not None]
+        if not wanted:
+            self._graphs.tail(num_samples)
+            return None
+        logits = self._graphs.tail_with_logits(num_samples)
+        sampled = self._state.sampled[:num_samples]
+        tensors = self._kernels.token_logprobs(logits, sampled, max(wanted))
+        return PendingLogprobs(tuple(map(_to_host, tensors)), num_top)
+
+    def _collect(self, num_samples: int, logprobs: PendingLogprobs | None) -> PendingStep:
+        """Has the samples copied to the host; a step without any is waited for as well."""
+        token_ids = _to_host(self._state.sampled[:num_samples])
+        is_done = None
+        if self.model.device.type == "cuda":
+            is_done = torch.cuda.Event()
+            is_done.record()
+        return PendingStep(token_ids, self._state.sample_order, logprobs, is_done)
+
+    def _pool(self) -> torch.Tensor:
+        assert self._kv_pool is not None, "attach_pool comes first"
+        return self._kv_pool
 
 
-def _ignore(_done_bytes: int, _total_bytes: int) -> None:
-    """Progress that nobody watches."""
+def _step_limits(plan: ModelPlan, max_num_seqs: int) -> StepLimits:
+    # With more sequences than tokens in a step, some would wait in every step.
+    return StepLimits(
+        max_num_seqs=min(max_num_seqs, plan.max_num_batched_tokens),
+        max_num_batched_tokens=plan.max_num_batched_tokens,
+        max_blocks=plan.kv_spec.num_blocks_of(plan.max_model_len),
+        vocab_size=plan.config.vocab_size,
+    )
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the host; from a GPU, one that is under way."""
+    if tensor.device.type == "cpu":
+        return tensor.clone()
+    target = torch.empty_like(tensor, device="cpu", pin_memory=True)
+    return target.copy_(tensor, non_blocking=True)
+
+
+def _peak_bytes(device: torch.device, run: Callable[[], None]) -> int:
+    """Memory that a call takes at most, beside what was taken before."""
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before

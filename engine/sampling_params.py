@@ -12,6 +12,7 @@ from legato.engine.errors import InvalidRequestError
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 MAX_LOGIT_BIAS = 1024
+MAX_STOP_TOKEN_IDS = 128
 
 
 def _check(condition: bool, message: str, param: str) -> None:
@@ -56,6 +57,11 @@ class SamplingParams:
             len(self.stop) <= MAX_STOP_STRINGS, f"at most {MAX_STOP_STRINGS} stop strings", "stop"
         )
         _check(all(self.stop), "a stop string must not be empty", "stop")
+        _check(
+            len(self.stop_token_ids) <= MAX_STOP_TOKEN_IDS,
+            f"at most {MAX_STOP_TOKEN_IDS} stop token ids",
+            "stop_token_ids",
+        )
         _check(
             len(self.logit_bias) <= MAX_LOGIT_BIAS,
             f"at most {MAX_LOGIT_BIAS} entries",

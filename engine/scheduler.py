@@ -1,13 +1,17 @@
 """Decides which sequences compute how many tokens in the next step.
 
+    schedule -> PlannedStep -> launched ... under way ... -> update
+
     add ---> waiting --admit--> running --update--> finished
                 ^                |   ^
                 +----preempt-----+   +--- adopt, resume
 
 "Computed tokens catch up with known tokens": the scheduler knows no prefill and no decode, only
-sequences that need one token and sequences that need more. In each step
-  1. running sequences get the blocks that their known tokens need, best rank first; where memory
-     is short, the worst rank is preempted (its blocks go, its tokens stay and are recomputed);
+sequences that need one token and sequences that need more. It plans on top of what the steps under
+way will have computed and sampled. In each step
+  1. running sequences get the blocks that their tokens need, best rank first; where memory is
+     short, the worst rank is preempted (its blocks go, its tokens stay and are recomputed) - unless
+     steps under way will bring blocks back: then who lacks one sits out until they are collected;
   2. sequences that need one token are scheduled, then chunks of those that need more;
   3. waiting sequences are admitted while budget, sequence slots and blocks last.
 
@@ -17,6 +21,9 @@ one is never overtaken: where it does not fit, neither later ones nor reservatio
 No step dead-locks: a request that does not fit the empty pool is refused before it comes here, and
 what is held outside the running sequences (reserved, paused, pinned) is only waited for - a
 sequence that can preempt nobody keeps its blocks and sits the step out.
+
+A sequence may be paused, preempted or removed at any time. What steps under way compute for it is
+dropped then: computing it again gives the same, since sampling is a function of seed and position.
 
 The scheduler holds no tensor, and runs in its caller's thread.
 """
@@ -34,6 +41,7 @@ from legato.engine.sequence import Sequence, SequenceStatus
 from legato.engine.sequence_queue import SequenceQueue
 from legato.engine.stats import EngineTotals
 from legato.engine.step_plan import PlannedStep, StepPlan
+from legato.engine.steps_under_way import StepsUnderWay
 
 
 class Scheduler:
@@ -42,6 +50,7 @@ class Scheduler:
     def __init__(self, limits: EngineLimits, blocks: BlockManager) -> None:
         self.totals = EngineTotals()
         self._blocks = blocks
+        self._steps = StepsUnderWay(blocks.pool)
         self._max_num_batched_tokens = limits.max_num_batched_tokens
         # With more sequences than tokens in a step, one-token sequences could fill every step.
         self._max_num_seqs = min(limits.max_num_seqs, limits.max_num_batched_tokens)
@@ -106,15 +115,16 @@ class Scheduler:
         self._blocks.publish(seq)
 
     def remove(self, seq: Sequence) -> None:
-        """Forgets a sequence in any state and frees its blocks at once."""
+        """Forgets a sequence in any state; its blocks are free once no step writes them."""
         self._leave_queue(seq)
-        self._blocks.free(seq)
+        self._free_blocks(seq)
         seq.status = SequenceStatus.FINISHED
         del self._sequences[seq.seq_id]
 
     def pause(self, seq: Sequence) -> None:
         """Takes a running sequence out of the steps; its blocks stay."""
         self._running.remove(seq)
+        seq.drop_steps(self._steps.next_step)
         seq.status = SequenceStatus.PAUSED
 
     def resume(self, seq: Sequence) -> None:
@@ -131,46 +141,58 @@ class Scheduler:
         elif seq.status is SequenceStatus.RUNNING:
             self._running.remove(seq)
 
+    def _free_blocks(self, seq: Sequence) -> None:
+        self._steps.release_after(seq.last_step, self._blocks.take_back(seq))
+        seq.drop_steps(self._steps.next_step)
+
     # ------------------------------------------------------------ schedule
 
     def schedule(self, now_s: float) -> PlannedStep:
         """Plans the next step; blocks for it are allocated when this returns."""
         num_preempted = self.totals.preemptions
-        ready = self._grow_running()
-        num_preempted = self.totals.preemptions - num_preempted
+        ready, is_short = self._grow_running()
         plan = StepPlan(self._max_num_batched_tokens, self._prefill_token_budget)
         candidates = ready[: self._max_num_seqs]
-        for seq in candidates:
-            if seq.num_uncomputed_tokens == 1:
-                plan.add(seq, now_s)
-        for seq in candidates:
-            if seq.num_uncomputed_tokens > 1:
-                plan.add(seq, now_s)
-        if num_preempted == 0 and len(ready) == len(self._running):
-            self._is_blocked = not self._admit(plan, now_s)
-        else:
+        for seq, num_needed in candidates:
+            if num_needed == 1:
+                plan.add(seq, num_needed, now_s)
+        for seq, num_needed in candidates:
+            if num_needed > 1:
+                plan.add(seq, num_needed, now_s)
+        if is_short or self.totals.preemptions > num_preempted:
             self._is_blocked = True
-        return plan.finish(num_preempted)
+        else:
+            self._is_blocked = not self._admit(plan, now_s)
+        return plan.finish()
 
-    def _grow_running(self) -> list[Sequence]:
-        """The running sequences that have blocks for all known tokens, best rank first."""
+    def _grow_running(self) -> tuple[list[tuple[Sequence, int]], bool]:
+        """Who can go on now, best rank first, with the tokens needed; whether one lacks blocks."""
         ready = []
+        is_short = False
         for seq in tuple(self._running):
-            if seq.status is SequenceStatus.RUNNING and self._make_room(seq):
-                ready.append(seq)
-        return ready
+            num_needed = seq.num_unscheduled_tokens
+            if num_needed == 0 or seq.status is not SequenceStatus.RUNNING:
+                continue
+            if self._blocks.has_room(seq) or (not is_short and self._make_room(seq)):
+                ready.append((seq, num_needed))
+            else:
+                is_short = True  # worse ranks must not take the blocks that this one waits for
+        return ready, is_short
 
     def _make_room(self, seq: Sequence) -> bool:
         while not self._blocks.grow(seq):
             victim = self._running.last
-            if victim is seq:
+            if victim is seq or self._are_blocks_coming_back():
                 return False
             self._preempt(victim)
         return True
 
+    def _are_blocks_coming_back(self) -> bool:
+        return self._steps.keeps_blocks or any(seq.is_ending for seq in self._running)
+
     def _preempt(self, seq: Sequence) -> None:
         self._running.remove(seq)
-        self._blocks.free(seq)
+        self._free_blocks(seq)
         seq.status = SequenceStatus.WAITING
         self._waiting.add(seq)
         self.totals.preemptions += 1
@@ -188,7 +210,7 @@ class Scheduler:
             self._run(seq)
             if seq.first_scheduled_s is None:
                 self._count_start(seq)
-            plan.add(seq, now_s)
+            plan.add(seq, seq.num_unscheduled_tokens, now_s)
         return True
 
     def _count_start(self, seq: Sequence) -> None:
@@ -196,20 +218,33 @@ class Scheduler:
         self.totals.prefix_cache_queries += seq.num_prompt_tokens
         self.totals.prefix_cache_hits += seq.num_cached_tokens or 0
 
-    # ------------------------------------------------------------ update
+    # ------------------------------------------------------------ launched, update
+
+    def launched(self, step: PlannedStep) -> None:
+        """The planned step is under way: the next one is planned on top of it."""
+        number = self._steps.launch()
+        for part in step.batch.sequences:
+            self._sequences[part.seq_id].launched(number, part)
 
     def update(
         self, step: PlannedStep, result: RunResult, now_s: float
     ) -> tuple[SequenceOutput, ...]:
-        """Enters what a step computed; finished sequences are gone when this returns."""
+        """Enters what the oldest step under way computed, but for sequences that have left it.
+
+        Finished sequences are gone when this returns.
+        """
         outputs = []
+        number = self._steps.collect()
         sampled = iter(result.sampled)
         for part in step.batch.sequences:
-            seq = self._sequences[part.seq_id]
-            seq.num_computed_tokens += len(part.token_ids)
+            token = next(sampled) if part.sampling is not None else None
+            seq = self._sequences.get(part.seq_id)
+            if seq is None or number < seq.first_valid_step:
+                continue
+            seq.collected(part)
             self._blocks.publish(seq)
-            if part.sampling is not None:
-                outputs.append(self._append(seq, next(sampled), now_s))
+            if token is not None:
+                outputs.append(self._append(seq, token, now_s))
         self.totals.steps += 1
         self.totals.prefill_tokens += step.num_prefill_tokens
         self.totals.generation_tokens += len(outputs)
@@ -232,6 +267,13 @@ class Scheduler:
             timing=seq.timing if is_first else None,
         )
 
+    def drop_steps(self) -> None:
+        """No step under way will be collected; what they were to compute is computed anew."""
+        while self._steps.num_under_way > 0:
+            self._steps.collect()
+        for seq in self._sequences.values():
+            seq.drop_steps(self._steps.next_step)
+
     def check_integrity(self) -> None:
         """Checks the sequences against their blocks; slow, for tests and idle moments.
 
@@ -246,5 +288,11 @@ class Scheduler:
             if seq.status is SequenceStatus.WAITING:
                 assert not seq.block_table and seq.num_computed_tokens == 0
             assert seq.num_computed_tokens < len(seq.token_ids)
-            assert seq.num_computed_tokens <= len(seq.block_table) * self._blocks.block_size
+            num_scheduled = seq.num_computed_tokens + seq.num_tokens_under_way
+            assert num_scheduled <= len(seq.block_table) * self._blocks.block_size
+            assert num_scheduled < len(seq.token_ids) + seq.num_pending_tokens
+            assert seq.num_pending_tokens <= seq.num_tokens_under_way
+            if seq.num_tokens_under_way > 0:
+                assert seq.status is SequenceStatus.RUNNING
+                assert self._steps.is_under_way(seq.last_step)
         self._blocks.pool.check_integrity()

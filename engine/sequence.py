@@ -9,8 +9,16 @@
 
 A sequence has known tokens (prompt and output so far) and computed tokens (those whose KV is in
 its blocks). A step computes some of the difference; when none is left, the next token is sampled
-and becomes known. There is no other notion of prefill or decode. The scheduler is the only owner:
-nobody else changes a sequence or keeps one.
+and becomes known. There is no other notion of prefill or decode.
+
+    |<---------------- known ---------------->|<- pending ->|    sampled by a step under way
+    |<---- computed ---->|<------ under way ------>|<- n ->|     n: not scheduled yet
+
+Steps are planned while earlier ones are still under way on the device. What these compute counts
+as computed when they are collected, and not before: until then it may yet be dropped and planned
+anew. A sequence whose pending token is the last that it may have has nothing left to schedule.
+
+The scheduler is the only owner: nobody else changes a sequence or keeps one.
 """
 
 from dataclasses import dataclass, field
@@ -46,9 +54,14 @@ class Sequence:
     max_total_tokens: int
     stop_ids: frozenset[int]  # EOS, unless ignored, and stop_token_ids
     arrival_s: float
+    num_prompt_tokens: int
     token_ids: list[int]  # all known tokens
     status: SequenceStatus = SequenceStatus.WAITING
-    num_computed_tokens: int = 0
+    num_computed_tokens: int = 0  # by steps that have been collected
+    num_tokens_under_way: int = 0  # that steps under way compute
+    num_pending_tokens: int = 0  # that steps under way sample
+    last_step: int = 0  # the number of the last step that it was in
+    first_valid_step: int = 0  # what earlier steps give it is dropped
     num_cached_tokens: int | None = None  # of the prompt; None before the first admission
     block_table: tuple[int, ...] = ()
     num_registered_blocks: int = 0  # the head of block_table that is in the prefix cache
@@ -68,6 +81,7 @@ class Sequence:
             max_total_tokens=limits.total_tokens(request),
             stop_ids=frozenset((*eos, *request.params.stop_token_ids)),
             arrival_s=now_s,
+            num_prompt_tokens=len(request.prompt_token_ids),
             token_ids=[*request.prompt_token_ids, *request.output_token_ids],
         )
 
@@ -77,35 +91,49 @@ class Sequence:
         return self.arrival_s + self.request.priority * PRIORITY_LEVEL_S, self.seq_id
 
     @property
-    def num_prompt_tokens(self) -> int:
-        return len(self.request.prompt_token_ids)
-
-    @property
     def num_output_tokens(self) -> int:
-        return len(self.token_ids) - len(self.request.prompt_token_ids)
+        return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def num_uncomputed_tokens(self) -> int:
         return len(self.token_ids) - self.num_computed_tokens
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the pending token is the last in any case."""
+        return len(self.token_ids) + self.num_pending_tokens >= self.max_total_tokens
+
+    @property
+    def num_unscheduled_tokens(self) -> int:
+        """What is left for the next step: 0 if the sequence is ending, else at least 1."""
+        num_tokens = len(self.token_ids) + self.num_pending_tokens
+        if num_tokens >= self.max_total_tokens:
+            return 0
+        return num_tokens - self.num_computed_tokens - self.num_tokens_under_way
+
+    @property
     def output_token_ids(self) -> tuple[int, ...]:
         return tuple(self.token_ids[self.num_prompt_tokens :])
 
     def part_of_step(self, num_tokens: int) -> ScheduledSequence:
-        """The next `num_tokens` uncomputed tokens, as the runner takes them."""
-        start = self.num_computed_tokens
+        """The next `num_tokens` unscheduled tokens, as the runner takes them."""
+        num_known = len(self.token_ids)
+        start = self.num_computed_tokens + self.num_tokens_under_way
         end = start + num_tokens
+        takes_sampled = start >= num_known
+        is_last = end == num_known + self.num_pending_tokens
         return ScheduledSequence(
             seq_id=self.seq_id,
-            token_ids=tuple(self.token_ids[start:end]),
+            token_ids=() if takes_sampled else tuple(self.token_ids[start:end]),
             start=start,
             block_table=self.block_table,
-            sampling=self._sampling_input() if end == len(self.token_ids) else None,
+            sampling=self._sampling_input() if is_last else None,
+            takes_sampled=takes_sampled,
         )
 
     def _sampling_input(self) -> SamplingInput:
-        params, position = self.request.params, self.num_output_tokens
+        params = self.request.params
+        position = self.num_output_tokens + self.num_pending_tokens
         return SamplingInput(
             params=params,
             seed=self.request.sampling_seed,
@@ -115,6 +143,25 @@ class Sequence:
             output_token_ids=self.output_token_ids if params.has_penalties else (),
             banned_token_ids=tuple(self.stop_ids) if position < params.min_tokens else (),
         )
+
+    def launched(self, step: int, part: ScheduledSequence) -> None:
+        """`part` of this sequence is under way with step number `step`."""
+        self.num_tokens_under_way += part.num_tokens
+        self.num_pending_tokens += part.sampling is not None
+        self.last_step = step
+
+    def collected(self, part: ScheduledSequence) -> None:
+        """`part` has been computed."""
+        num_tokens = part.num_tokens
+        self.num_computed_tokens += num_tokens
+        self.num_tokens_under_way -= num_tokens
+        self.num_pending_tokens -= part.sampling is not None
+
+    def drop_steps(self, next_step: int) -> None:
+        """What steps before `next_step` have under way for this sequence is computed anew."""
+        self.num_tokens_under_way = 0
+        self.num_pending_tokens = 0
+        self.first_valid_step = next_step
 
     def append(self, token_id: int, now_s: float) -> FinishReason | None:
         """Makes a sampled token known; tells whether it is the last one."""

@@ -13,7 +13,6 @@ class PlannedStep:
     batch: ScheduledBatch
     num_prefill_tokens: int  # of sequences that need more than one token
     num_decode_tokens: int
-    num_preempted: int
 
 
 class StepPlan:
@@ -28,15 +27,16 @@ class StepPlan:
         self._prefill_tokens_left = min(token_budget, prefill_token_budget)
         self._parts: list[ScheduledSequence] = []
         self._num_prefill_tokens = 0
+        self._num_decode_tokens = 0
 
     @property
     def has_prefill_room(self) -> bool:
         return min(self._tokens_left, self._prefill_tokens_left) > 0
 
-    def add(self, seq: Sequence, now_s: float) -> None:
-        """Schedules as many of the sequence's tokens as the budgets allow, perhaps none."""
-        is_prefill = seq.num_uncomputed_tokens > 1
-        num_tokens = min(seq.num_uncomputed_tokens, self._tokens_left)
+    def add(self, seq: Sequence, num_needed: int, now_s: float) -> None:
+        """Schedules as many of the sequence's `num_needed` tokens as the budgets allow, or none."""
+        is_prefill = num_needed > 1
+        num_tokens = min(num_needed, self._tokens_left)
         if is_prefill:
             num_tokens = min(num_tokens, self._prefill_tokens_left)
         if num_tokens == 0:
@@ -45,15 +45,15 @@ class StepPlan:
         if is_prefill:
             self._prefill_tokens_left -= num_tokens
             self._num_prefill_tokens += num_tokens
+        else:
+            self._num_decode_tokens += num_tokens
         if seq.first_scheduled_s is None:
             seq.first_scheduled_s = now_s
         self._parts.append(seq.part_of_step(num_tokens))
 
-    def finish(self, num_preempted: int) -> PlannedStep:
-        num_tokens = sum(len(part.token_ids) for part in self._parts)
+    def finish(self) -> PlannedStep:
         return PlannedStep(
             batch=ScheduledBatch(tuple(self._parts)),
             num_prefill_tokens=self._num_prefill_tokens,
-            num_decode_tokens=num_tokens - self._num_prefill_tokens,
-            num_preempted=num_preempted,
+            num_decode_tokens=self._num_decode_tokens,
         )

@@ -1,21 +1,18 @@
-"""Where a step reads and writes the block pool: indices computed once, used by every layer.
+"""Where a step reads and writes the block pool, for the plain-torch kernels: computed once a step.
 
-The pool is `[block, layer, k/v, kv_head, token, head_dim]`. Two flat views of it turn all
-gathering and scattering into one indexed copy each, with no loop over tokens, heads or sequences:
+The pool is `[block, layer, k/v, kv_head, token, head_dim]`. A flat view of it as rows of
+[token x head_dim], in which a block's keys of one head are one row, turns all gathering into one
+indexed copy, with no loop over tokens, heads or sequences. Row numbers are those of layer 0.
+Another layer's lie a fixed distance further, so a layer is chosen by dropping the rows before it
+from the view.
 
-    as rows of [token x head_dim]   a block's keys of one head are one row    -> reads
-    as rows of [head_dim]           a token's key of one head is one row      -> writes
-
-Row numbers are those of layer 0. Another layer's lie a fixed distance further, so a layer is
-chosen by dropping the rows before it from the view.
-
-Sequences are padded to a common shape for the computation. Runs of adjacent sequences of similar
-shape form a group, so that one long sequence does not blow up its neighbours: callers order
-sequences by `group_key` to get few groups. Any order is correct.
+Sequences are padded to a common shape for the computation. Those of similar shape form a group,
+so that one long sequence does not blow up the others.
 
 The module knows nothing of models, and does not check that blocks are inside the pool.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -42,27 +39,28 @@ class BatchLayout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttentionGroup:
-    """Adjacent sequences, padded to `max_query_len` queries and `max_blocks` blocks.
+    """Sequences that are padded to `max_query_len` queries and a common number of blocks.
 
     Attributes:
-        first_token, num_tokens: the group's rows among the step's tokens
         kv_rows: [2 * sequences * kv_heads * max_blocks] rows of the pool's block view
         unused_rows: rows of the gathered [2, sequences, kv_heads, tokens] that hold no token yet,
             whose bytes may be anything, non-finite values included
-        mask: [sequences, 1, max_query_len, tokens] 0 where a query sees a key, else -inf
-        padded_rows: [sequences * max_query_len] the query of each padded row; None: no padding
-        token_rows: [num_tokens] the padded row of each query; None: no padding
+        masks: for each window, [sequences, 1, max_query_len, tokens]: 0 where a query sees a key,
+            else -inf
+        query_rows: [sequences * max_query_len] the step's row of each padded row; None: the
+            group is the whole step as it stands
+        rows: [tokens] the step's row of each query; None likewise
+        padded_rows: [tokens] the padded row of each query; None: no padding
     """
 
-    first_token: int
-    num_tokens: int
     num_sequences: int
     max_query_len: int
     kv_rows: torch.Tensor
     unused_rows: torch.Tensor
-    mask: torch.Tensor
+    masks: Mapping[int | None, torch.Tensor]
+    query_rows: torch.Tensor | None
+    rows: torch.Tensor | None
     padded_rows: torch.Tensor | None
-    token_rows: torch.Tensor | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,11 +69,11 @@ class AttentionPlan:
 
     Attributes:
         positions: [tokens] position of each token in its sequence
-        write_rows: [tokens * 2 * kv_heads] rows of the pool's token view, keys before values
+        slots: [tokens] where its keys and values go, block * block_size + token
     """
 
     positions: torch.Tensor
-    write_rows: torch.Tensor
+    slots: torch.Tensor
     groups: tuple[AttentionGroup, ...]
 
 
@@ -86,72 +84,96 @@ def group_key(query_len: int, context_len: int, block_size: int) -> tuple[int, i
     return (query_len - 1).bit_length(), context_class
 
 
-def build_attention_plan(layout: BatchLayout, kv_pool: torch.Tensor) -> AttentionPlan:
-    """Computes the indices on the host and puts them on the pool's device."""
-    device = kv_pool.device
-    num_layers, _, num_kv_heads, block_size = kv_pool.shape[1:5]
-    query_lens, starts = layout.query_lens, layout.context_lens - layout.query_lens
-    first_tokens = query_lens.cumsum(0) - query_lens
-    sequence_of = torch.repeat_interleave(query_lens)  # [tokens]
-    positions = torch.arange(sequence_of.shape[0]) + (starts - first_tokens)[sequence_of]
+def build_attention_plan(
+    layout: BatchLayout, kv_pool: torch.Tensor, windows: tuple[int | None, ...] = (None,)
+) -> AttentionPlan:
+    """Computes the indices on the host and puts them on the pool's device.
 
+    Args:
+        windows: of the model's layers, as in AttentionParams
+    """
+    device, block_size = kv_pool.device, kv_pool.shape[4]
+    query_lens, starts = layout.query_lens, layout.context_lens - layout.query_lens
+    first_rows = query_lens.cumsum(0) - query_lens
+    sequence_of = torch.repeat_interleave(query_lens)  # [tokens]
+    positions = torch.arange(sequence_of.shape[0]) + (starts - first_rows)[sequence_of]
     blocks = layout.block_tables[sequence_of, positions // block_size]
-    heads = torch.arange(2 * num_kv_heads)
-    pool_heads = (blocks * num_layers * 2 * num_kv_heads)[:, None] + heads
-    write_rows = pool_heads * block_size + (positions % block_size)[:, None]
+    groups = _groups_of_one_key(layout, block_size)
     return AttentionPlan(
         positions=positions.to(device),
-        write_rows=write_rows.flatten().to(device),
+        slots=(blocks * block_size + positions % block_size).to(device),
         groups=tuple(
-            _build_group(layout, first, last, int(first_tokens[first]), kv_pool)
-            for first, last in _runs_of_one_key(layout, block_size)
+            _GroupBuilder(layout, first_rows, members, kv_pool).build(windows, len(groups) == 1)
+            for members in groups
         ),
     )
 
 
-def _runs_of_one_key(layout: BatchLayout, block_size: int) -> list[tuple[int, int]]:
-    """Ranges [first, last) of adjacent sequences that are padded to each other."""
+def _groups_of_one_key(layout: BatchLayout, block_size: int) -> list[torch.Tensor]:
+    """The sequences of each group, as indices in token order."""
     lens = zip(layout.query_lens.tolist(), layout.context_lens.tolist(), strict=True)
-    runs, first = [], 0
-    for _, run in groupby(group_key(*pair, block_size) for pair in lens):
-        last = first + len(list(run))
-        runs.append((first, last))
-        first = last
-    return runs
+    keys = [group_key(*pair, block_size) for pair in lens]
+    ordered = sorted(range(len(keys)), key=keys.__getitem__)
+    return [torch.tensor(list(run)) for _, run in groupby(ordered, key=keys.__getitem__)]
 
 
-def _build_group(
-    layout: BatchLayout, first: int, last: int, first_token: int, kv_pool: torch.Tensor
-) -> AttentionGroup:
-    device = kv_pool.device
-    num_layers, _, num_kv_heads, block_size = kv_pool.shape[1:5]
-    query_lens, context_lens = layout.query_lens[first:last], layout.context_lens[first:last]
-    num_tokens, max_query_len = int(query_lens.sum()), int(query_lens.max())
-    tables = _padded_tables(context_lens, layout.block_tables[first:last], block_size)
+class _GroupBuilder:
+    """Computes one group's indices from the sequences that are its `members`."""
 
-    heads = torch.arange(2 * num_kv_heads).view(2, 1, num_kv_heads, 1)
-    kv_rows = (tables * num_layers * 2 * num_kv_heads)[None, :, None, :] + heads
-    queries = torch.arange(max_query_len)
-    is_query = queries < query_lens[:, None]  # [sequences, max_query_len]
-    # Padding repeats a sequence's last query: every row sees at least one key and stays finite.
-    index_in_sequence = queries.minimum(query_lens[:, None] - 1)
-    positions = (context_lens - query_lens)[:, None] + index_in_sequence
-    keys = torch.arange(tables.shape[1] * block_size)
-    mask = torch.zeros((*positions.shape, keys.shape[0]), dtype=kv_pool.dtype)
-    mask.masked_fill_(keys > positions[:, :, None], float("-inf"))
-    is_padded = num_tokens < is_query.numel()
-    padded_rows = (query_lens.cumsum(0) - query_lens)[:, None] + index_in_sequence
-    return AttentionGroup(
-        first_token=first_token,
-        num_tokens=num_tokens,
-        num_sequences=last - first,
-        max_query_len=max_query_len,
-        kv_rows=kv_rows.flatten().to(device),
-        unused_rows=_unused_rows(context_lens, num_kv_heads, keys.shape[0], block_size).to(device),
-        mask=mask[:, None].to(device),
-        padded_rows=padded_rows.flatten().to(device) if is_padded else None,
-        token_rows=is_query.flatten().nonzero().flatten().to(device) if is_padded else None,
-    )
+    def __init__(
+        self,
+        layout: BatchLayout,
+        first_rows: torch.Tensor,
+        members: torch.Tensor,
+        kv_pool: torch.Tensor,
+    ) -> None:
+        self._kv_pool = kv_pool
+        self._query_lens = layout.query_lens[members]
+        self._context_lens = layout.context_lens[members]
+        self._first_rows = first_rows[members]
+        self._tables = _padded_tables(
+            self._context_lens, layout.block_tables[members], kv_pool.shape[4]
+        )
+
+    def build(self, windows: tuple[int | None, ...], is_whole_step: bool) -> AttentionGroup:
+        device = self._kv_pool.device
+        num_layers, _, num_kv_heads, block_size = self._kv_pool.shape[1:5]
+        max_query_len = int(self._query_lens.max())
+        queries = torch.arange(max_query_len)
+        is_query = queries < self._query_lens[:, None]  # [sequences, max_query_len]
+        # Padding repeats a sequence's last query: every row sees a key at least and stays finite.
+        index_in_sequence = queries.minimum(self._query_lens[:, None] - 1)
+        query_rows = (self._first_rows[:, None] + index_in_sequence).flatten()
+        positions = (self._context_lens - self._query_lens)[:, None] + index_in_sequence
+
+        heads = torch.arange(2 * num_kv_heads).view(2, 1, num_kv_heads, 1)
+        kv_rows = (self._tables * num_layers * 2 * num_kv_heads)[None, :, None, :] + heads
+        num_keys = self._tables.shape[1] * block_size
+        is_padded = not bool(is_query.all())
+        is_whole = is_whole_step and not is_padded
+        padded_rows = is_query.flatten().nonzero().flatten()
+        return AttentionGroup(
+            num_sequences=self._query_lens.shape[0],
+            max_query_len=max_query_len,
+            kv_rows=kv_rows.flatten().to(device),
+            unused_rows=_unused_rows(self._context_lens, num_kv_heads, num_keys, block_size).to(
+                device
+            ),
+            masks={window: self._mask(positions, num_keys, window) for window in windows},
+            query_rows=None if is_whole else query_rows.to(device),
+            rows=None if is_whole else query_rows[padded_rows].to(device),
+            padded_rows=padded_rows.to(device) if is_padded else None,
+        )
+
+    def _mask(self, positions: torch.Tensor, num_keys: int, window: int | None) -> torch.Tensor:
+        keys = torch.arange(num_keys)
+        is_narrow = self._kv_pool.dtype.itemsize == 1  # stored in 8 bits, computed in more
+        dtype = torch.float32 if is_narrow else self._kv_pool.dtype
+        mask = torch.zeros((*positions.shape, num_keys), dtype=dtype)
+        mask.masked_fill_(keys > positions[:, :, None], float("-inf"))
+        if window is not None:
+            mask.masked_fill_(keys <= positions[:, :, None] - window, float("-inf"))
+        return mask[:, None].to(self._kv_pool.device)
 
 
 def _padded_tables(

@@ -9,11 +9,9 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
     Args:
         x: [..., dim]
-        weight: [dim], or [..., dim] to scale each row by a weight of its own (query-key norm)
+        weight: [dim]
     """
-    if weight.dim() == 1:
-        return F.rms_norm(x, weight.shape, weight, eps)
-    return F.rms_norm(x, weight.shape[-1:], None, eps).mul_(weight)
+    return F.rms_norm(x, weight.shape, weight, eps)
 
 
 def add_rms_norm(

@@ -8,13 +8,18 @@ which spares the copy of keys per query head that grouped-query attention otherw
 import torch
 import torch.nn.functional as F
 
+from legato.kernels.attention_params import AttentionParams
 from legato.kernels.attention_plan import AttentionGroup, AttentionPlan
 
 
 def paged_attention(
-    query: torch.Tensor, kv_pool: torch.Tensor, layer: int, plan: AttentionPlan
+    query: torch.Tensor,
+    kv_pool: torch.Tensor,
+    layer: int,
+    plan: AttentionPlan,
+    params: AttentionParams,
 ) -> torch.Tensor:
-    """Attention with scale head_dim ** -0.5.
+    """Attention of one layer.
 
     The step's own keys and values must be in the pool already. What the pool holds in slots
     without a token has no influence, non-finite values included.
@@ -22,43 +27,84 @@ def paged_attention(
     Args:
         query: [tokens, heads, head_dim]
         kv_pool: [block, layer, k/v, kv_head, token, head_dim]
+        params: its window must be one of those that the plan was made for
 
     Returns:
         [tokens, heads * head_dim]
     """
-    outputs = [_attend_group(query, kv_pool, layer, group) for group in plan.groups]
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    output: torch.Tensor | None = None
+    for group in plan.groups:
+        attended = _attend_group(query, kv_pool, layer, group, params)
+        if group.rows is None:
+            return attended
+        if output is None:
+            output = attended.new_empty(query.shape[0], attended.shape[1])
+        output.index_copy_(0, group.rows, attended)
+    assert output is not None, "a step has at least one sequence"
+    return output
 
 
 def _attend_group(
-    query: torch.Tensor, kv_pool: torch.Tensor, layer: int, group: AttentionGroup
+    query: torch.Tensor,
+    kv_pool: torch.Tensor,
+    layer: int,
+    group: AttentionGroup,
+    params: AttentionParams,
 ) -> torch.Tensor:
-    keys, values = _gather(kv_pool, layer, group)
-    query = query[group.first_token : group.first_token + group.num_tokens]
+    keys, values = _gather(kv_pool, layer, group, params, query.dtype)
+    if group.query_rows is not None:
+        query = query.index_select(0, group.query_rows)
     num_heads, head_dim = query.shape[1:]
+    num_kv_heads = keys.shape[1]
+    mask = group.masks[params.window].to(query.dtype)
     if group.max_query_len == 1:
-        folded = query.reshape(group.num_sequences, keys.shape[1], -1, head_dim)
-        mask = group.mask.expand(-1, -1, folded.shape[2], -1)
-        output = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
-        return output.reshape(group.num_tokens, num_heads * head_dim)
-    if group.padded_rows is not None:
-        query = query.index_select(0, group.padded_rows)
-    query = query.view(group.num_sequences, group.max_query_len, num_heads, head_dim)
-    output = F.scaled_dot_product_attention(
-        query.transpose(1, 2), keys, values, attn_mask=group.mask, enable_gqa=True
-    )
+        folded = query.reshape(group.num_sequences, num_kv_heads, -1, head_dim)
+        output = _attend(folded, keys, values, mask.expand(-1, -1, folded.shape[2], -1), params)
+        return output.reshape(-1, num_heads * head_dim)
+    padded = query.reshape(group.num_sequences, group.max_query_len, num_heads, head_dim)
+    output = _attend(padded.transpose(1, 2), keys, values, mask, params)
     output = output.transpose(1, 2).reshape(-1, num_heads * head_dim)
-    return output if group.token_rows is None else output.index_select(0, group.token_rows)
+    return output if group.padded_rows is None else output.index_select(0, group.padded_rows)
+
+
+def _attend(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    params: AttentionParams,
+) -> torch.Tensor:
+    """All [sequences, heads, queries or keys, head_dim], keys and values with fewer heads."""
+    if params.softcap is None:
+        return F.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, scale=params.scale, enable_gqa=True
+        )
+    group_size = query.shape[1] // keys.shape[1]
+    keys, values = (x.repeat_interleave(group_size, dim=1) for x in (keys, values))
+    scores = torch.matmul(query * params.scale, keys.transpose(-1, -2))
+    scores = (scores / params.softcap).tanh_().mul_(params.softcap).add_(mask)
+    return torch.matmul(scores.softmax(dim=-1, dtype=torch.float32).to(values.dtype), values)
 
 
 def _gather(
-    kv_pool: torch.Tensor, layer: int, group: AttentionGroup
+    kv_pool: torch.Tensor,
+    layer: int,
+    group: AttentionGroup,
+    params: AttentionParams,
+    dtype: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys and values of a group, each [sequences, kv_heads, tokens, head_dim], all finite."""
     num_kv_heads, block_size, head_dim = kv_pool.shape[3:]
-    rows = kv_pool.view(-1, block_size * head_dim)[layer * 2 * num_kv_heads :]
+    # Gathered as plain bytes where torch has no gather for the type.
+    stored = kv_pool.view(torch.uint8) if kv_pool.dtype.itemsize == 1 else kv_pool
+    rows = stored.view(-1, block_size * head_dim)[layer * 2 * num_kv_heads :]
     gathered = rows.index_select(0, group.kv_rows).view(-1, head_dim)
+    gathered = gathered.view(kv_pool.dtype).to(dtype)
     # A masked key's weight is 0, but 0 * NaN is NaN: the mask alone does not keep garbage out.
     gathered.index_fill_(0, group.unused_rows, 0.0)
     keys, values = gathered.view(2, group.num_sequences, num_kv_heads, -1, head_dim)
+    if params.key_scale != 1:
+        keys = keys * params.key_scale
+    if params.value_scale != 1:
+        values = values * params.value_scale
     return keys, values

@@ -79,7 +79,6 @@ class ObjectStoreTransport:
             writer: this worker's name, as the reservations have it.
             max_chunk_bytes: the largest object that is put into the store.
         """
-        self._pool = local_pool
         self._source = as_bytes(local_pool)
         self._writer = writer
         self._receiver = receiver
@@ -112,7 +111,8 @@ class ObjectStoreTransport:
     def _gather(self, block_ids: Sequence[int]) -> tuple[BlockData, list[int]]:
         gathered = torch.empty(len(block_ids), self._source.shape[1], dtype=torch.uint8)
         copy_blocks(self._source, block_ids, gathered, range(len(block_ids)))
-        return gathered.numpy(), block_digests(self._pool, block_ids)
+        # Of what is sent: a step under way may still write behind what was computed.
+        return gathered.numpy(), block_digests(gathered, range(len(block_ids)))
 
     def close(self) -> None:
         """See `Transport.close`: nothing is held."""

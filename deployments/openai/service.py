@@ -18,7 +18,6 @@ class ServingInfo:
     model_names: tuple[str, ...]  # the first is the name, the others are aliases
     max_model_len: int  # tokens of prompt and answer together
     vocab_size: int
-    eos_token_ids: frozenset[int]
     created: int  # unix time, seconds
     version: str
     # By SamplingParams' names: what holds where a request says nothing.

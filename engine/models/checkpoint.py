@@ -1,12 +1,15 @@
 """A checkpoint's files, and whether they hold what config.json promises: safetensors only.
 
-Reads names, never weights, and knows no device: bringing tensors there is weights.py's.
+    safetensors file    | header length, 8 bytes | header, JSON | tensors, without gaps |
+
+Reads headers, never weights, and knows neither torch nor a device: bringing tensors there is
+weights.py's.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -17,6 +20,17 @@ from legato.engine.models.parameters import decoder_parameters
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+
+_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor as its file holds it: contiguous, little-endian."""
+
+    dtype: str  # as safetensors names it: "BF16"
+    shape: tuple[int, ...]
+    offset: int  # bytes from the start of the file
 
 
 def locate_tensors(directory: Path, config: ModelConfig) -> dict[str, Path]:
@@ -41,22 +55,31 @@ def _find_shards(directory: Path) -> dict[str, Path]:
         return shards
     if not single_path.is_file():
         raise ConfigError(f"{directory} holds no weights: neither {SINGLE_FILE} nor {INDEX_FILE}")
-    with open_shard(single_path, framework="np") as file:
-        return dict.fromkeys(file.keys(), single_path)
+    return dict.fromkeys(read_header(single_path), single_path)
 
 
-@contextmanager
-def open_shard(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
-    """The file's safetensors handle, whose tensors would be numpy's ("np") or torch's ("pt").
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """What the file holds, by name.
 
     Raises:
-        ConfigError: the file is broken, or proves to be while it is open.
+        ConfigError: the file is broken: unreadable, cut short, or not as its header says.
     """
     try:
-        with safe_open(path, framework=framework, device="cpu") as file:
-            yield file
+        # The library checks the header, and that file and tensors are as long as it says; where
+        # each tensor begins it keeps to itself.
+        with safe_open(path, framework="np"), path.open("rb") as file:
+            num_bytes = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            header = json.loads(file.read(num_bytes))
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
+    header.pop("__metadata__", None)
+    data_offset = _LENGTH_BYTES + num_bytes
+    return {
+        name: StoredTensor(
+            entry["dtype"], tuple(entry["shape"]), data_offset + entry["data_offsets"][0]
+        )
+        for name, entry in header.items()
+    }
 
 
 def _check_names(directory: Path, config: ModelConfig, shards: Mapping[str, Path]) -> None:

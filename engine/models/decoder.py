@@ -2,67 +2,86 @@
 
     embedding -> [ norm -> attention -> + -> norm -> gated MLP -> + ] x layers -> norm -> head
 
-The only thing that changes is the KV pool. `hidden` is what a layer adds to the residual stream;
-each norm takes it in, so that addition and norm are one kernel.
+The only thing that changes is the KV pool. What a layer computes is added to the residual stream
+by the product that ends it, so that addition and product are one kernel where the device has one.
 """
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from legato.engine.forward_inputs import ForwardInputs
 from legato.engine.models.decoder_weights import DecoderWeights, LayerWeights
 from legato.engine.models.model_config import ModelConfig
-from legato.kernels.activation import silu_and_mul
-from legato.kernels.kv_write import write_kv
-from legato.kernels.linear import linear
-from legato.kernels.norm import add_rms_norm, rms_norm
-from legato.kernels.paged_attention import paged_attention
-from legato.kernels.rotary import apply_rotary_, rotary_tables
+from legato.kernels.attention_params import AttentionParams
+from legato.kernels.backend import Kernels
 
 
-def forward(
-    weights: DecoderWeights, config: ModelConfig, inputs: ForwardInputs, kv_pool: torch.Tensor
+@dataclass(frozen=True, slots=True, eq=False)
+class ForwardContext:
+    """All that a model reads beside its weights and the tokens.
+
+    Attributes:
+        plan: what `kernels.plan_attention` made of the step
+        kv_pool: [block, layer, k/v, kv_head, token, head_dim]
+    """
+
+    kernels: Kernels
+    plan: Any
+    kv_pool: torch.Tensor
+
+
+def compute_hidden(
+    weights: DecoderWeights,
+    config: ModelConfig,
+    token_ids: torch.Tensor,
+    wanted_rows: torch.Tensor,
+    context: ForwardContext,
 ) -> torch.Tensor:
     """Computes the step's tokens and stores their keys and values.
 
+    Args:
+        token_ids: [tokens]
+        wanted_rows: [rows] the tokens whose hidden states are asked for. Behind the last layer's
+            attention nobody reads the others, and they are not computed.
+
     Returns:
-        logits of the sampling rows, [sampling sequences, vocab] float32
+        the residual stream behind the last layer, [rows, hidden]
     """
-    residual = F.embedding(inputs.token_ids, weights.embedding)
-    rotary = rotary_tables(
-        inputs.plan.positions,
-        weights.inverse_frequencies,
-        config.rope.attention_factor,
-        residual.dtype,
+    kernels, plan, kv_pool = context.kernels, context.plan, context.kv_pool
+    eps = config.rms_norm_eps
+    params = AttentionParams(scale=config.head_dim**-0.5)
+    residual = F.embedding(token_ids, weights.embedding)
+    rotary = kernels.rotary_tables(
+        plan.positions, weights.inverse_frequencies, config.rope.attention_factor, residual.dtype
     )
-    hidden = torch.zeros_like(residual)
     for index, layer in enumerate(weights.layers):
-        normed = add_rms_norm(hidden, residual, layer.attention_norm, config.rms_norm_eps)
-        qkv = _project_qkv(layer, config, normed, rotary)
-        write_kv(qkv[:, config.num_heads :], kv_pool, index, inputs.plan)
-        attended = paged_attention(qkv[:, : config.num_heads], kv_pool, index, inputs.plan)
-        hidden = linear(attended, layer.output, layer.output_bias)
-        normed = add_rms_norm(hidden, residual, layer.mlp_norm, config.rms_norm_eps)
-        gated = silu_and_mul(linear(normed, layer.gate_up, layer.gate_up_bias))
-        hidden = linear(gated, layer.down, layer.down_bias)
+        normed = kernels.rms_norm(residual, layer.attention_norm, eps)
+        qkv = kernels.linear(normed, layer.qkv, layer.qkv_bias)
+        qkv = qkv.view(residual.shape[0], -1, config.head_dim)
+        qk_norm = layer.qk_norm
+        kernels.rotate_and_write(qkv, rotary, qk_norm, kv_pool, index, plan.slots, params)
+        query = qkv[:, : config.num_heads]
+        attended = kernels.paged_attention(query, kv_pool, index, plan, params)
+        if layer is weights.layers[-1]:
+            residual = residual.index_select(0, wanted_rows)
+            attended = attended.index_select(0, wanted_rows)
+        if attended.shape[0] > 0:
+            kernels.linear_add_(attended, layer.output, layer.output_bias, residual)
+            _add_mlp(kernels, layer, residual, eps)
+    return residual
 
-    rows = inputs.sampling_rows
-    last = residual.index_select(0, rows).add_(hidden.index_select(0, rows))
-    normed = rms_norm(last, weights.final_norm, config.rms_norm_eps)
-    return linear(normed, weights.lm_head, None).to(torch.float32)
+
+def _add_mlp(kernels: Kernels, layer: LayerWeights, residual: torch.Tensor, eps: float) -> None:
+    normed = kernels.rms_norm(residual, layer.mlp_norm, eps)
+    gated = kernels.gated_linear(normed, layer.gate_up, layer.gate_up_bias)
+    kernels.linear_add_(gated, layer.down, layer.down_bias, residual)
 
 
-def _project_qkv(
-    layer: LayerWeights,
-    config: ModelConfig,
-    normed: torch.Tensor,
-    rotary: tuple[torch.Tensor, torch.Tensor],
+def compute_logits(
+    weights: DecoderWeights, config: ModelConfig, hidden: torch.Tensor, kernels: Kernels
 ) -> torch.Tensor:
-    """[tokens, heads + 2 * kv_heads, head_dim]: queries and keys rotated, then values."""
-    qkv = linear(normed, layer.qkv, layer.qkv_bias)
-    qkv = qkv.view(normed.shape[0], -1, config.head_dim)
-    query_key = qkv[:, : config.num_heads + config.num_kv_heads]
-    if layer.qk_norm is not None:
-        query_key.copy_(rms_norm(query_key, layer.qk_norm, config.rms_norm_eps))
-    apply_rotary_(query_key, *rotary)
-    return qkv
+    """[rows, hidden] of the residual stream -> logits [rows, vocab], in the weights' type."""
+    normed = kernels.rms_norm(hidden, weights.final_norm, config.rms_norm_eps)
+    return kernels.linear(normed, weights.lm_head, None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from legato.engine.models.model_config import ModelConfig
+from legato.kernels.attention_input import QKNorm
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -18,7 +19,7 @@ class LayerWeights:
     attention_norm: torch.Tensor  # [hidden]
     qkv: torch.Tensor
     qkv_bias: torch.Tensor | None
-    qk_norm: torch.Tensor | None  # [heads + kv_heads, head_dim]
+    qk_norm: QKNorm | None
     output: torch.Tensor
     output_bias: torch.Tensor | None
     mlp_norm: torch.Tensor  # [hidden]
@@ -55,8 +56,9 @@ def _assemble_layer(
 ) -> LayerWeights:
     prefix = f"layers.{layer}."
     parts = {name: tensors.get(prefix + name) for name in LayerWeights.__dataclass_fields__}
-    if (joined := parts["qk_norm"]) is not None:
-        query_norm, key_norm = joined.view(2, 1, config.head_dim)
-        rows = [query_norm.expand(config.num_heads, -1), key_norm.expand(config.num_kv_heads, -1)]
-        parts["qk_norm"] = torch.cat(rows)
-    return LayerWeights(**parts)  # type: ignore[arg-type]
+    joined = parts.pop("qk_norm")
+    qk_norm = None
+    if joined is not None:
+        query_weight, key_weight = joined.view(2, config.head_dim)
+        qk_norm = QKNorm(query_weight, key_weight, config.rms_norm_eps)
+    return LayerWeights(**parts, qk_norm=qk_norm)  # type: ignore[arg-type]

@@ -1,25 +1,34 @@
 """Brings a checkpoint's tensors onto the device.
 
-Names are checked before a byte is read (checkpoint.py), each shape before its tensor is, so that
-a wrong or truncated checkpoint ends in one line at once.
+Names, shapes and types of all tensors are checked before a byte of them is read or any memory
+taken, so that a wrong or truncated checkpoint ends in one line at once. How bytes travel is
+shard_reader.py's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from legato.engine.errors import ConfigError
-from legato.engine.models.checkpoint import listed, locate_tensors, open_shard
+from legato.engine.models.checkpoint import StoredTensor, listed, locate_tensors, read_header
 from legato.engine.models.decoder_weights import DecoderWeights, assemble
 from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.parameters import Parameter, decoder_parameters
+from legato.engine.models.parameters import Parameter, SourceTensor, decoder_parameters
 from legato.engine.models.rope import inverse_frequencies
+from legato.engine.models.shard_reader import TensorRead, read_tensors
 
 OnProgress = Callable[[int, int], None]  # bytes done, bytes in all; as they lie on the device
 
 _DUMMY_STD = 0.02
+# Integers and 8-bit floats mean nothing without scales, which lie in tensors of their own.
+_STORED_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +45,19 @@ def load_weights(
     """Reads the checkpoint in `directory`.
 
     Raises:
-        ConfigError: a file is missing or broken, or tensors are missing, unexpected or of the
-            wrong shape.
+        ConfigError: a file is missing or broken, or tensors are missing, unexpected, of the wrong
+            shape or of a type that is not served.
     """
     parameters = decoder_parameters(config)
     shards = locate_tensors(directory, config)
+    sources = [source for parameter in parameters for source in parameter.sources]
+    stored = _find_stored(directory, sources, shards)
     tensors = {p.name: _empty(p.shape, placement) for p in parameters}
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    targets = _targets(parameters, tensors)
-    done = 0
-    for path in sorted(set(shards.values())):
-        with open_shard(path, framework="pt") as shard:
-            for name in shard.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                if (target := targets.pop(name, None)) is not None:
-                    _check_shape(path, name, tuple(shard.get_slice(name).get_shape()), target)
-                    target.copy_(shard.get_tensor(name))
-                    done += target.nbytes
-                    on_progress(done, total)
-    if targets:
-        raise ConfigError(f"{directory}: {listed(sorted(targets))} missing from its shard")
+    reads = [
+        TensorRead(shards[name], stored[name].offset, _STORED_DTYPES[stored[name].dtype], target)
+        for name, target in _targets(parameters, tensors)
+    ]
+    read_tensors(reads, on_progress)
     return _assemble(tensors, config, placement)
 
 
@@ -84,19 +87,37 @@ def _assemble(
 
 def _targets(
     parameters: list[Parameter], tensors: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """Source name -> the rows of its parameter that it fills."""
-    targets = {}
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The name of every source, and the rows of its parameter that it fills."""
     for parameter in parameters:
         sizes = [source.shape[0] for source in parameter.sources]
         parts = torch.split(tensors[parameter.name], sizes)
         for source, rows in zip(parameter.sources, parts, strict=True):
-            targets[source.name] = rows
-    return targets
+            yield source.name, rows
 
 
-def _check_shape(path: Path, name: str, shape: tuple[int, ...], target: torch.Tensor) -> None:
-    if shape != tuple(target.shape):
+def _find_stored(
+    directory: Path, sources: list[SourceTensor], shards: dict[str, Path]
+) -> dict[str, StoredTensor]:
+    """Source name -> what its shard holds of it, which can fill it."""
+    headers = {path: read_header(path) for path in {shards[source.name] for source in sources}}
+    missing = [s.name for s in sources if s.name not in headers[shards[s.name]]]
+    if missing:
+        raise ConfigError(f"{directory}: {listed(sorted(missing))} missing from its shard")
+    stored = {source.name: headers[shards[source.name]][source.name] for source in sources}
+    for source in sources:
+        _check_fits(shards[source.name], source, stored[source.name])
+    return stored
+
+
+def _check_fits(path: Path, source: SourceTensor, stored: StoredTensor) -> None:
+    if stored.shape != source.shape:
         raise ConfigError(
-            f"{path}: {name} has shape {list(shape)}, but config.json asks for {list(target.shape)}"
+            f"{path}: {source.name} has shape {list(stored.shape)}, but config.json asks for"
+            f" {list(source.shape)}"
+        )
+    if stored.dtype not in _STORED_DTYPES:
+        raise ConfigError(
+            f"{path}: {source.name} is stored as {stored.dtype}, but only"
+            f" {', '.join(_STORED_DTYPES)} can be loaded"
         )

@@ -14,3 +14,12 @@ def num_multiprocessors(device: torch.device) -> int:
     if device.type == "cpu":
         return _INTERPRETED_MULTIPROCESSORS
     return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@cache
+def can_launch_early(device: torch.device) -> bool:
+    """Whether a kernel may start while the one before it still runs, and wait for it by itself.
+
+    Programmatic dependent launch: Hopper GPUs and later ones.
+    """
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)

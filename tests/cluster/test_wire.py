@@ -22,7 +22,6 @@ from legato.cluster.wire import (
     Peer,
     Ping,
     Pong,
-    Report,
     Revoke,
     StageTimes,
     Stopped,
@@ -34,6 +33,7 @@ from legato.cluster.wire import (
 )
 from legato.engine.batch import FinishReason, TokenLogprobs
 from legato.engine.sampling_params import SamplingParams
+from legato.tests.cluster.reports import make_report
 
 TRANSFER, HANDLE = b"t" * 16, b"h" * 16
 POOL = PoolDescriptor(
@@ -42,23 +42,7 @@ POOL = PoolDescriptor(
 PEER = Peer("p", "127.0.0.1:1", TRANSFER)
 PARAMS = SamplingParams(temperature=0.5, max_tokens=3, logit_bias={5: -1.0}, stop=(".",))
 LOGPROBS = TokenLogprobs(5, -0.5, 1, ((5, -0.5), (6, -1.5)))
-REPORT = Report(
-    worker="d",
-    role="decode",
-    num_running=1,
-    num_waiting=0,
-    num_queued_prefill_tokens=0,
-    num_free_blocks=9,
-    num_total_blocks=10,
-    block_size=16,
-    num_reserved_blocks=0,
-    num_quarantined_blocks=0,
-    prefill_tokens_per_s=0.0,
-    step_time_s=0.01,
-    transfer_bytes_per_s=1e9,
-    bytes_per_block=4096,
-    counters={"prompt_tokens": 7},
-)
+REPORT = make_report(step_time_s=0.01, counters={"prompt_tokens": 7})
 EXAMPLES: dict[Any, list[Message]] = {
     ToWorker: [
         Submit(1, [5, 6], [7], PARAMS, 9, 0, b"salt", prefill_at=PEER),

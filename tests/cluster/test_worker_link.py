@@ -21,25 +21,10 @@ from legato.cluster.wire import (
 )
 from legato.cluster.worker_link import LOST, WorkerLink
 from legato.engine.sampling_params import SamplingParams
+from legato.tests.cluster.reports import make_report
 
 SECRET = "secret"
-REPORT = Report(
-    worker="w",
-    role="decode",
-    num_running=0,
-    num_waiting=0,
-    num_queued_prefill_tokens=0,
-    num_free_blocks=10,
-    num_total_blocks=10,
-    block_size=16,
-    num_reserved_blocks=0,
-    num_quarantined_blocks=0,
-    prefill_tokens_per_s=0.0,
-    step_time_s=0.0,
-    transfer_bytes_per_s=0.0,
-    bytes_per_block=1024,
-    counters={},
-)
+REPORT = make_report()
 
 
 class Half:

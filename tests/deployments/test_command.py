@@ -184,6 +184,8 @@ def test_sigterm_ends_a_server_with_a_stream_in_flight_and_leaves_nothing(keyed:
     assert rest[-2:] == ["data: [DONE]", ""]  # running answers are finished first
     assert keyed.wait(END_S * 2) == 0
     keyed.wait_until_nothing_is_left()
+    _, _, last_words = keyed.output().partition("Stopping; Ctrl-C again stops at once.\n")
+    assert last_words == ""  # Ray has much to say when its processes end
     assert "Traceback" not in keyed.output()
     assert "SIGTERM received" not in keyed.output()
 

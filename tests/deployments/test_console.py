@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 import ray
 
-from legato.cluster.engine_actor import LoadProgress, WorkerDescription
+from legato.cluster.engine_actor import WorkerDescription
 from legato.cluster.membership import NAMESPACE, ActorName
 from legato.cluster.placement import Role
 from legato.cluster.wire import Report
@@ -25,6 +26,8 @@ from legato.deployments.console import (
     collect_reports,
     describe_workers,
 )
+from legato.engine.load_progress import LoadProgress
+from legato.tests.cluster.reports import make_report
 
 WORKER = WorkerDescription(
     worker="w",
@@ -38,23 +41,23 @@ WORKER = WorkerDescription(
     vocab_size=100,
     load_s=1.25,
 )
-REPORT = Report(
-    worker="w",
-    role="decode",
-    num_running=3,
-    num_waiting=2,
-    num_queued_prefill_tokens=0,
-    num_free_blocks=75,
-    num_total_blocks=100,
-    block_size=16,
-    num_reserved_blocks=0,
-    num_quarantined_blocks=0,
-    prefill_tokens_per_s=0.0,
-    step_time_s=0.0,
-    transfer_bytes_per_s=0.0,
-    bytes_per_block=1024,
-    counters={},
-)
+REPORT = make_report(num_running=3, num_waiting=2, num_free_blocks=75)
+# Its own file descriptors: pytest's stand-ins are not those that C++ writes to.
+SILENCE = """
+import os, sys
+from legato.deployments.console import silenced
+print("before")
+with silenced():
+    print("(raylet) a task failed")
+    print("a stack trace", file=sys.stderr)
+    os.write(1, b"from below Python"), os.write(2, b"from below Python")
+try:
+    with silenced():
+        raise KeyError("after")
+except KeyError as error:
+    print(error.args[0])
+    print("our complaint", file=sys.stderr)
+"""
 
 
 def lines_of(**options: Any) -> list[str]:
@@ -213,3 +216,10 @@ def test_each_worker_is_asked_once_whatever_its_ranks() -> None:
         assert actors
     finally:
         ray.shutdown()
+
+
+def test_only_our_own_lines_come_out_around_a_silence() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SILENCE], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("before\nafter\n", "our complaint\n")

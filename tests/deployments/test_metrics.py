@@ -1,35 +1,27 @@
 """Names and values that dashboards and autoscalers rely on."""
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from legato.cluster.wire import Report
 from legato.deployments.metrics import FinishedSequence, ServingMetrics
+from legato.tests.cluster.reports import make_report
 
-
-def _report(worker: str = "decode-0", role: str = "decode") -> Report:
-    return Report(
-        worker=worker,
-        role=role,
-        num_running=3,
-        num_waiting=2,
-        num_queued_prefill_tokens=100,
-        num_free_blocks=25,
-        num_total_blocks=100,
-        block_size=16,
-        num_reserved_blocks=5,
-        num_quarantined_blocks=1,
-        prefill_tokens_per_s=1000.0,
-        step_time_s=0.01,
-        transfer_bytes_per_s=1e9,
-        bytes_per_block=1024,
-        counters={
-            "prefix_cache_queries": 10,
-            "prefix_cache_hits": 4,
-            "preemptions": 2,
-            "transfer_forged": 7,
-        },
-    )
+REPORT = make_report(
+    worker="decode-0",
+    num_running=3,
+    num_waiting=2,
+    num_free_blocks=25,
+    num_reserved_blocks=5,
+    num_quarantined_blocks=1,
+    counters={
+        "prefix_cache_queries": 10,
+        "prefix_cache_hits": 4,
+        "preemptions": 2,
+        "transfer_forged": 7,
+    },
+)
+PREFILL_REPORT = msgspec.structs.replace(REPORT, worker="prefill-0", role="prefill")
 
 
 def _values(metrics: ServingMetrics) -> dict[tuple[str, ...], float]:
@@ -43,8 +35,8 @@ def _values(metrics: ServingMetrics) -> dict[tuple[str, ...], float]:
 
 def test_a_workers_last_report_is_what_is_scraped() -> None:
     metrics = ServingMetrics("m", 1000)
-    metrics.take_report(_report())
-    metrics.take_report(_report("prefill-0", "prefill"))
+    metrics.take_report(REPORT)
+    metrics.take_report(PREFILL_REPORT)
     values = _values(metrics)
     for name, value in {
         "vllm:num_requests_running": 3,
@@ -62,14 +54,14 @@ def test_a_workers_last_report_is_what_is_scraped() -> None:
 
 def test_what_the_transfer_contract_caught_is_counted_by_reason() -> None:
     metrics = ServingMetrics("m", 1000)
-    metrics.take_report(_report())
+    metrics.take_report(REPORT)
     key = ("legato_transfer_anomalies_total", "forged", "decode", "decode-0")
     assert _values(metrics)[key] == 7
 
 
 def test_a_worker_that_is_gone_leaves_no_series() -> None:
     metrics = ServingMetrics("m", 1000)
-    metrics.take_report(_report())
+    metrics.take_report(REPORT)
     metrics.forget_worker("decode-0")
     metrics.forget_worker("never-seen")
     assert not any("decode-0" in key for key in _values(metrics))

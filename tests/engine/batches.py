@@ -35,6 +35,13 @@ def sampling_input(
     return SamplingInput(params, seed, position, prompt, output, banned)
 
 
+def scheduled(seq_id: int, block_table: tuple[int, ...]) -> ScheduledSequence:
+    """A sequence that computes its first token, for tests to which only its blocks matter."""
+    return ScheduledSequence(
+        seq_id=seq_id, token_ids=(1,), start=0, block_table=block_table, sampling=None
+    )
+
+
 def part(
     tokens: list[int],
     start: int,

@@ -3,9 +3,13 @@
 A slot of the KV pool holds the token that was written there. A sampled token is a checksum over
 the whole context as read through the block table, so any block that was shared, moved, freed or
 overwritten wrongly changes the text.
+
+A deep pipeline computes as late as it can: a step waits until its result is waited for. So whatever
+is done to a block while a step with it is under way is overwritten or read by that step.
 """
 
 import struct
+from collections import deque
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -14,6 +18,7 @@ from zlib import crc32
 from legato.engine.batch import RunResult, SampledToken, ScheduledBatch, ScheduledSequence
 from legato.engine.core import EngineCore
 from legato.engine.limits import EngineLimits
+from legato.engine.pipeline import PendingResult
 
 VOCAB_SIZE = 50
 EOS = 0
@@ -39,37 +44,87 @@ def answer(prompt: Sequence[int], max_tokens: int, ignore_eos: bool = False) -> 
 
 
 class FakeRunner:
-    """`kv[block][offset]` is the pool; `fails` makes the next run raise."""
+    """`kv[block][offset]` is the pool; `batches` are those that were launched, in order.
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    `fails` makes the next launch raise; `result_error` is raised by the next result.
+    """
+
+    def __init__(self, num_blocks: int, block_size: int, pipeline_depth: int = 1) -> None:
+        self.pipeline_depth = pipeline_depth
         self.block_size = block_size
         self.kv = [[EMPTY] * block_size for _ in range(num_blocks)]
+        self.batches: list[ScheduledBatch] = []
         self.fails = False
+        self.result_error: BaseException | None = None
+        self._under_way: deque[FakeResult] = deque()
+        self._last_sampled: dict[int, int] = {}  # of the last batch computed, by sequence
 
-    def run(self, batch: ScheduledBatch) -> RunResult:
+    def launch(self, batch: ScheduledBatch) -> PendingResult:
         if self.fails:
             raise ValueError("no luck today")
-        for part in batch.sequences:
+        assert batch.sequences, "an empty batch was launched"
+        assert len(self._under_way) < self.pipeline_depth
+        before = self.batches[-1].sequences if self._under_way else ()
+        sampling = {part.seq_id for part in before if part.sampling is not None}
+        takers = {part.seq_id for part in batch.sequences if part.takes_sampled}
+        assert takers <= sampling, "the token to take is not sampled by the step before"
+        assert not any(part.token_ids for part in batch.sequences if part.takes_sampled)
+        self.batches.append(batch)
+        self._under_way.append(FakeResult(self, batch))
+        return self._under_way[-1]
+
+    def compute(self, result: "FakeResult") -> RunResult:
+        assert self._under_way.popleft() is result, "results must be waited for in order"
+        if self.result_error is not None:
+            error, self.result_error = self.result_error, None
+            self._under_way.clear()
+            raise error
+        parts = result.batch.sequences
+        for part in parts:
             self._write(part)
-        return RunResult(tuple(self._sample(part) for part in batch.sequences if part.sampling))
+        sampled = {part.seq_id: self._sample(part) for part in parts if part.sampling}
+        self._last_sampled = {seq_id: token.token_id for seq_id, token in sampled.items()}
+        return RunResult(tuple(sampled.values()))
+
+    def blocks_under_way(self) -> set[int]:
+        """Blocks that steps under way may write or read."""
+        batches = (result.batch for result in self._under_way)
+        parts = (part for batch in batches for part in batch.sequences)
+        return {block_id for part in parts for block_id in part.block_table}
 
     def _write(self, part: ScheduledSequence) -> None:
-        for position, token_id in enumerate(part.token_ids, start=part.start):
+        taken = (self._last_sampled[part.seq_id],) if part.takes_sampled else ()
+        for position, token_id in enumerate(part.token_ids + taken, start=part.start):
             block = self.kv[part.block_table[position // self.block_size]]
             block[position % self.block_size] = token_id
 
     def _sample(self, part: ScheduledSequence) -> SampledToken:
         assert part.sampling is not None
         slots = [token_id for block_id in part.block_table for token_id in self.kv[block_id]]
-        context = slots[: part.start + len(part.token_ids)]
+        context = slots[: part.start + part.num_tokens]
+        num_prompt_tokens = len(part.sampling.prompt_token_ids)
+        assert part.sampling.position == len(context) - num_prompt_tokens
         return SampledToken(next_token(context, part.sampling.banned_token_ids), None)
 
 
-def fake_engine(num_blocks: int = 16, **changes: Any) -> tuple[EngineCore, FakeRunner]:
+class FakeResult:
+    """A batch that the runner computes when somebody waits for it."""
+
+    def __init__(self, runner: FakeRunner, batch: ScheduledBatch) -> None:
+        self.batch = batch
+        self._runner = runner
+
+    def wait(self) -> RunResult:
+        return self._runner.compute(self)
+
+
+def fake_engine(
+    num_blocks: int = 16, pipeline_depth: int = 1, **changes: Any
+) -> tuple[EngineCore, FakeRunner]:
     """An engine of small sizes whose clock counts the times that it is asked."""
     sizes = {"block_size": 4, "max_model_len": 64, "max_num_batched_tokens": 16} | changes
     limits = EngineLimits(
         num_blocks=num_blocks, vocab_size=VOCAB_SIZE, eos_token_ids=(EOS,), **sizes
     )
-    runner = FakeRunner(num_blocks, limits.block_size)
+    runner = FakeRunner(num_blocks, limits.block_size, pipeline_depth)
     return EngineCore(runner, limits, clock=count(0.0).__next__), runner

@@ -51,7 +51,7 @@ def test_other_salts_share_nothing(blocks: BlockManager) -> None:
 
 
 def test_a_freed_sequence_leaves_its_prefix_findable(blocks: BlockManager) -> None:
-    blocks.free(computed(blocks, sequence(*range(9))))
+    blocks.pool.release(blocks.take_back(computed(blocks, sequence(*range(9)))))
     assert blocks.pool.num_free_blocks == 8
     again = sequence(*range(9))
     assert blocks.claim(again, 9, 0)
@@ -59,7 +59,7 @@ def test_a_freed_sequence_leaves_its_prefix_findable(blocks: BlockManager) -> No
 
 
 def test_a_claim_that_would_eat_the_spare_blocks_does_nothing(blocks: BlockManager) -> None:
-    blocks.free(computed(blocks, sequence(*range(9))))
+    blocks.pool.release(blocks.take_back(computed(blocks, sequence(*range(9)))))
     # The two cached blocks are free: a hit takes them out of the free queue as well.
     again = sequence(*range(9))
     assert not blocks.claim(again, 9, num_spare_blocks=6)
@@ -71,9 +71,18 @@ def test_a_claim_that_would_eat_the_spare_blocks_does_nothing(blocks: BlockManag
 def test_growth_gives_a_block_when_the_last_one_is_full(blocks: BlockManager) -> None:
     seq = sequence(1, 2, 3, 4)
     assert blocks.claim(seq, 4, 0)
-    assert blocks.grow(seq)
-    assert len(seq.block_table) == 1
+    assert blocks.has_room(seq)
     seq.token_ids.append(5)
+    assert not blocks.has_room(seq)
+    assert blocks.grow(seq)
+    assert len(seq.block_table) == 2
+
+
+def test_a_token_that_is_still_being_sampled_needs_room_too(blocks: BlockManager) -> None:
+    seq = sequence(1, 2, 3, 4)
+    assert blocks.claim(seq, 4, 0)
+    seq.num_pending_tokens = 1
+    assert not blocks.has_room(seq)
     assert blocks.grow(seq)
     assert len(seq.block_table) == 2
 
@@ -89,7 +98,7 @@ def test_growth_beyond_the_pool_does_nothing(blocks: BlockManager) -> None:
 
 def test_without_prefix_caching_nothing_is_shared() -> None:
     blocks = BlockManager(BlockPool(8), block_size=4, enable_prefix_caching=False)
-    blocks.free(computed(blocks, sequence(*range(9))))
+    blocks.pool.release(blocks.take_back(computed(blocks, sequence(*range(9)))))
     again = sequence(*range(9))
     assert blocks.claim(again, 9, 0)
     assert again.num_computed_tokens == 0

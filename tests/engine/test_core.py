@@ -1,3 +1,8 @@
+"""The engine's behaviour as its owner sees it: the same whether one step is under way or two."""
+
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from legato.engine.batch import FinishReason, SequenceOutput, SequenceRequest
@@ -13,6 +18,13 @@ from legato.engine.sampling_params import SamplingParams
 from legato.tests.engine.fake_runner import EOS, FakeRunner, answer, fake_engine
 
 PROMPT = tuple(range(1, 11))
+MakeEngine = Callable[..., tuple[EngineCore, FakeRunner]]
+
+
+@pytest.fixture(params=[1, 2], ids=["depth1", "depth2"])
+def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
+    """`fake_engine` of one pipeline depth."""
+    return partial(fake_engine, pipeline_depth=request.param)
 
 
 def request(
@@ -28,6 +40,13 @@ def run(core: EngineCore) -> list[SequenceOutput]:
         outputs += core.step().outputs
         core.check_integrity()
     return outputs
+
+
+def settle(core: EngineCore) -> None:
+    """Collects the steps under way, of which nobody wants anything any more."""
+    while core.num_steps_under_way > 0:
+        assert core.step().outputs == ()
+        core.check_integrity()
 
 
 def tokens(outputs: list[SequenceOutput]) -> list[int]:
@@ -46,8 +65,8 @@ def move(source: FakeRunner, target: FakeRunner, pairs: list[tuple[int, int]]) -
 # ---------------------------------------------------------------- requests
 
 
-def test_a_request_is_answered_token_by_token() -> None:
-    core, _ = fake_engine()
+def test_a_request_is_answered_token_by_token(make_engine: MakeEngine) -> None:
+    core, _ = make_engine()
     seq_id = core.add(request())
     outputs = run(core)
     assert tokens(outputs) == expected()
@@ -57,27 +76,29 @@ def test_a_request_is_answered_token_by_token() -> None:
     assert core.stats().num_free_blocks == 16
 
 
-def test_the_timing_comes_with_the_first_token_alone() -> None:
-    core, _ = fake_engine(max_num_batched_tokens=4)
+def test_the_timing_comes_with_the_first_token_alone(make_engine: MakeEngine) -> None:
+    core, runner = make_engine(max_num_batched_tokens=4)
     core.add(request())
     timings = [output.timing for output in run(core)]
     assert timings[0] is not None
-    # add, then schedule and update of three steps, each looking at the clock once.
-    assert (timings[0].queue_s, timings[0].prefill_s) == (1.0, 5.0)
+    # add, then schedule and update of three steps, each looking at the clock once; and the steps
+    # that are planned ahead of the third one's end.
+    num_ahead = runner.pipeline_depth - 1
+    assert (timings[0].queue_s, timings[0].prefill_s) == (1.0, 5.0 + num_ahead)
     assert set(timings[1:]) == {None}
 
 
-def test_eos_ends_the_answer_and_is_named() -> None:
+def test_eos_ends_the_answer_and_is_named(make_engine: MakeEngine) -> None:
     prompt = next((n, 1) for n in range(1, 50) if EOS in answer((n, 1), 40)[1:])
-    core, _ = fake_engine()
+    core, _ = make_engine()
     core.add(SequenceRequest(prompt, SamplingParams(max_tokens=40), 0))
     outputs = run(core)
     assert tokens(outputs) == answer(prompt, 40)
     assert (outputs[-1].finish_reason, outputs[-1].stop_token_id) == (FinishReason.STOP, EOS)
 
 
-def test_an_earlier_prompt_is_not_computed_again() -> None:
-    core, _ = fake_engine()
+def test_an_earlier_prompt_is_not_computed_again(make_engine: MakeEngine) -> None:
+    core, _ = make_engine()
     core.add(request())
     run(core)
     core.add(request())
@@ -89,24 +110,26 @@ def test_an_earlier_prompt_is_not_computed_again() -> None:
 
 
 @pytest.mark.parametrize("prompt", [(), (50,), (-1,)])
-def test_bad_prompts_are_refused_and_harm_nobody(prompt: tuple[int, ...]) -> None:
-    core, _ = fake_engine()
+def test_bad_prompts_are_refused_and_harm_nobody(
+    make_engine: MakeEngine, prompt: tuple[int, ...]
+) -> None:
+    core, _ = make_engine()
     core.add(request())
     with pytest.raises(InvalidRequestError):
         core.add(request(prompt))
     assert tokens(run(core)) == expected()
 
 
-def test_a_sequence_that_can_never_fit_is_refused_at_once() -> None:
-    core, _ = fake_engine(num_blocks=4)
+def test_a_sequence_that_can_never_fit_is_refused_at_once(make_engine: MakeEngine) -> None:
+    core, _ = make_engine(num_blocks=4)
     with pytest.raises(ContextLengthError, match="at most 16 of prompt and 17"):
         core.add(request(max_tokens=8))
     core.add(request(max_tokens=7))
     assert tokens(run(core)) == expected(max_tokens=7)
 
 
-def test_a_full_queue_is_overloaded() -> None:
-    core, _ = fake_engine(max_num_queued_reqs=1, max_num_seqs=1)
+def test_a_full_queue_is_overloaded(make_engine: MakeEngine) -> None:
+    core, _ = make_engine(max_num_queued_reqs=1, max_num_seqs=1)
     core.add(request())
     core.step()
     core.add(request())
@@ -114,19 +137,22 @@ def test_a_full_queue_is_overloaded() -> None:
         core.add(request())
 
 
-def test_an_aborted_sequence_frees_its_blocks_at_once() -> None:
-    core, _ = fake_engine()
+def test_an_aborted_sequence_frees_its_blocks(make_engine: MakeEngine) -> None:
+    core, _ = make_engine()
     seq_id = core.add(request())
     core.step()
     core.abort(seq_id)
     core.abort(seq_id)
+    settle(core)
     stats = core.stats()
     assert (stats.num_free_blocks, stats.num_running, core.has_work()) == (16, 0, False)
     assert stats.totals.aborted_sequences == 1
 
 
-def test_a_failing_runner_breaks_the_engine_aloud_and_blocks_can_still_be_freed() -> None:
-    core, runner = fake_engine()
+def test_a_failing_runner_breaks_the_engine_aloud_and_blocks_can_still_be_freed(
+    make_engine: MakeEngine,
+) -> None:
+    core, runner = make_engine()
     seq_id = core.add(request())
     runner.fails = True
     with pytest.raises(EngineError, match="ValueError: no luck today"):
@@ -139,8 +165,8 @@ def test_a_failing_runner_breaks_the_engine_aloud_and_blocks_can_still_be_freed(
     assert core.stats().num_free_blocks == 16
 
 
-def test_the_prefill_budget_can_be_changed_between_steps() -> None:
-    core, _ = fake_engine()
+def test_the_prefill_budget_can_be_changed_between_steps(make_engine: MakeEngine) -> None:
+    core, _ = make_engine()
     core.add(request())
     core.set_prefill_token_budget(3)
     assert core.step().num_prefill_tokens == 3
@@ -148,8 +174,8 @@ def test_the_prefill_budget_can_be_changed_between_steps() -> None:
         core.set_prefill_token_budget(0)
 
 
-def test_the_stats_tell_what_waits_and_what_runs() -> None:
-    core, _ = fake_engine(max_num_batched_tokens=4)
+def test_the_stats_tell_what_waits_and_what_runs(make_engine: MakeEngine) -> None:
+    core, _ = make_engine(max_num_batched_tokens=4)
     core.add(request())
     core.add(request((7,) * 9))
     core.step()
@@ -162,8 +188,8 @@ def test_the_stats_tell_what_waits_and_what_runs() -> None:
 # ---------------------------------------------------------------- handover
 
 
-def test_pinned_blocks_outlive_their_sequence() -> None:
-    core, _ = fake_engine(max_num_batched_tokens=5)
+def test_pinned_blocks_outlive_their_sequence(make_engine: MakeEngine) -> None:
+    core, _ = make_engine(max_num_batched_tokens=5)
     seq_id = core.add(request())
     core.step()
     assert [block.index for block in core.pin_computed_blocks(seq_id, 0)] == [0]
@@ -171,14 +197,15 @@ def test_pinned_blocks_outlive_their_sequence() -> None:
     more = core.pin_computed_blocks(seq_id, 1)
     assert [block.index for block in more] == [1]
     core.abort(seq_id)
+    settle(core)
     assert core.stats().num_free_blocks == 14
     core.unpin([more[0].block_id])
     assert core.stats().num_free_blocks == 15
     assert core.pin_computed_blocks(seq_id, 0) == ()
 
 
-def test_a_paused_sequence_goes_on_where_it_stopped() -> None:
-    core, _ = fake_engine()
+def test_a_paused_sequence_goes_on_where_it_stopped(make_engine: MakeEngine) -> None:
+    core, _ = make_engine()
     seq_id = core.add(request())
     assert core.pause(seq_id) is None
     first = tokens(list(core.step().outputs))
@@ -187,6 +214,7 @@ def test_a_paused_sequence_goes_on_where_it_stopped() -> None:
     assert (paused.num_computed_tokens, paused.output_token_ids) == (10, tuple(first))
     assert len(paused.block_ids) == 3
     assert core.pause(seq_id) == paused
+    settle(core)
     assert not core.has_work()
     core.resume(seq_id)
     core.resume(seq_id)
@@ -197,14 +225,15 @@ def test_a_paused_sequence_goes_on_where_it_stopped() -> None:
     assert core.pause(seq_id) is None
 
 
-def test_a_released_sequence_stays_in_the_prefix_cache() -> None:
-    core, _ = fake_engine()
+def test_a_released_sequence_stays_in_the_prefix_cache(make_engine: MakeEngine) -> None:
+    core, _ = make_engine()
     seq_id = core.add(request())
     core.step()
     paused = core.pause(seq_id)
     assert paused is not None
     core.release(seq_id)
     core.release(seq_id)
+    settle(core)
     assert core.stats().num_free_blocks == 13
     core.unpin(paused.block_ids)
     assert core.stats().num_free_blocks == 16
@@ -212,9 +241,11 @@ def test_a_released_sequence_stays_in_the_prefix_cache() -> None:
     assert core.step().outputs[0].num_cached_tokens == 8
 
 
-def test_a_sequence_moves_to_another_engine_and_its_text_does_not_change() -> None:
-    source, source_runner = fake_engine()
-    target, target_runner = fake_engine()
+def test_a_sequence_moves_to_another_engine_and_its_text_does_not_change(
+    make_engine: MakeEngine,
+) -> None:
+    source, source_runner = make_engine()
+    target, target_runner = make_engine()
     reservation = target.reserve(request(), num_extra_tokens=3)
     assert reservation is not None
     assert (len(reservation.fresh_block_ids), reservation.num_cached_tokens) == (4, 0)
@@ -227,14 +258,15 @@ def test_a_sequence_moves_to_another_engine_and_its_text_does_not_change() -> No
     target.adopt(request(output=tuple(emitted)), reservation, paused.num_computed_tokens)
     source.release(seq_id)
     source.unpin(paused.block_ids)
+    settle(source)
     outputs = run(target)
     assert emitted + tokens(outputs) == expected()
     assert outputs[0].position == 2
     assert target.stats().num_free_blocks == source.stats().num_free_blocks == 16
 
 
-def test_a_receiver_that_has_the_prefix_reserves_the_rest_alone() -> None:
-    target, _ = fake_engine()
+def test_a_receiver_that_has_the_prefix_reserves_the_rest_alone(make_engine: MakeEngine) -> None:
+    target, _ = make_engine()
     target.add(request())
     run(target)
     reservation = target.reserve(request(), num_extra_tokens=1)
@@ -247,8 +279,8 @@ def test_a_receiver_that_has_the_prefix_reserves_the_rest_alone() -> None:
     assert tokens(run(target)) == expected()[2:]
 
 
-def test_computed_tokens_are_cut_to_what_leaves_one_to_compute() -> None:
-    target, runner = fake_engine()
+def test_computed_tokens_are_cut_to_what_leaves_one_to_compute(make_engine: MakeEngine) -> None:
+    target, runner = make_engine()
     reservation = target.reserve(request(), num_extra_tokens=0)
     assert reservation is not None
     for index, block_id in enumerate(reservation.block_ids):
@@ -258,9 +290,9 @@ def test_computed_tokens_are_cut_to_what_leaves_one_to_compute() -> None:
     assert tokens(run(target)) == expected()[1:]
 
 
-def test_an_adopted_prefix_is_found_by_later_prompts() -> None:
-    source, source_runner = fake_engine()
-    target, target_runner = fake_engine()
+def test_an_adopted_prefix_is_found_by_later_prompts(make_engine: MakeEngine) -> None:
+    source, source_runner = make_engine()
+    target, target_runner = make_engine()
     reservation = target.reserve(request(), 1)
     assert reservation is not None
     seq_id = source.add(request())
@@ -277,8 +309,10 @@ def test_an_adopted_prefix_is_found_by_later_prompts() -> None:
     assert tokens(outputs) == expected()
 
 
-def test_a_reservation_leaves_running_sequences_a_block_to_grow_into() -> None:
-    core, _ = fake_engine(num_blocks=5)
+def test_a_reservation_leaves_running_sequences_a_block_to_grow_into(
+    make_engine: MakeEngine,
+) -> None:
+    core, _ = make_engine(num_blocks=5)
     core.add(request((1, 2, 3), max_tokens=9))
     core.step()
     assert core.reserve(request((9,) * 13, max_tokens=3), 0) is None
@@ -288,8 +322,10 @@ def test_a_reservation_leaves_running_sequences_a_block_to_grow_into() -> None:
     assert core.stats().num_free_blocks == 4
 
 
-def test_a_reservation_does_not_overtake_a_sequence_that_waits_for_room() -> None:
-    core, _ = fake_engine(num_blocks=5)
+def test_a_reservation_does_not_overtake_a_sequence_that_waits_for_room(
+    make_engine: MakeEngine,
+) -> None:
+    core, _ = make_engine(num_blocks=5)
     core.add(request((1, 2, 3), max_tokens=2))
     core.step()
     core.add(request((4,) * 16, max_tokens=2))
@@ -297,8 +333,8 @@ def test_a_reservation_does_not_overtake_a_sequence_that_waits_for_room() -> Non
     assert core.reserve(request((9,), max_tokens=2), 0) is None
 
 
-def test_epochs_tell_reservations_of_the_same_blocks_apart() -> None:
-    core, _ = fake_engine(num_blocks=3)
+def test_epochs_tell_reservations_of_the_same_blocks_apart(make_engine: MakeEngine) -> None:
+    core, _ = make_engine(num_blocks=3)
     first = core.reserve(request(max_tokens=2), 0)
     assert first is not None
     core.give_back(first.block_ids)
@@ -310,8 +346,10 @@ def test_epochs_tell_reservations_of_the_same_blocks_apart() -> None:
     assert all(after[block_id] > before[block_id] for block_id in after)
 
 
-def test_nothing_moves_while_reservations_hold_all_memory_and_all_goes_on_after() -> None:
-    core, _ = fake_engine(num_blocks=5)
+def test_nothing_moves_while_reservations_hold_all_memory_and_all_goes_on_after(
+    make_engine: MakeEngine,
+) -> None:
+    core, _ = make_engine(num_blocks=5)
     reservation = core.reserve(request((9,) * 12, max_tokens=3), 0)
     assert reservation is not None
     core.add(request(max_tokens=8))

@@ -1,5 +1,10 @@
-"""Random traffic on a small pool: every sequence must end with the text that it has on its own."""
+"""Random traffic on a small pool: every sequence must end with the text that it has on its own.
 
+The same whether one step is under way or two. Nobody may be given a block that a step under way
+still writes or reads.
+"""
+
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
@@ -44,10 +49,16 @@ class Client:
 
 
 class TrafficMachine(RuleBasedStateMachine):
+    pipeline_depth = 1
+
     @initialize(budget=st.integers(1, 12), seqs=st.integers(1, 5))
     def start(self, budget: int, seqs: int) -> None:
         self.core, self.runner = fake_engine(
-            NUM_BLOCKS, max_num_batched_tokens=budget, max_num_seqs=seqs, max_num_queued_reqs=3
+            NUM_BLOCKS,
+            self.pipeline_depth,
+            max_num_batched_tokens=budget,
+            max_num_seqs=seqs,
+            max_num_queued_reqs=3,
         )
         self.clients: dict[int, Client] = {}
         self.paused: list[int] = []
@@ -71,6 +82,15 @@ class TrafficMachine(RuleBasedStateMachine):
                 client.tokens += output.token_ids
                 client.is_finished = output.finish_reason is not None
 
+    @rule()
+    def interrupt(self) -> None:
+        """Somebody presses Ctrl-C while a result is waited for."""
+        if self.core.has_work():
+            self.runner.result_error = KeyboardInterrupt()
+            with suppress(KeyboardInterrupt):
+                self.core.step()
+            self.runner.result_error = None
+
     @rule(num_tokens=st.integers(1, 12))
     def change_role(self, num_tokens: int) -> None:
         self.core.set_prefill_token_budget(num_tokens)
@@ -84,6 +104,7 @@ class TrafficMachine(RuleBasedStateMachine):
             del self.clients[seq_id]
         if seq_id in self.paused:
             self.paused.remove(seq_id)
+        self._try_for_blocks()
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -106,7 +127,7 @@ class TrafficMachine(RuleBasedStateMachine):
         """The paused sequence goes on in other blocks of the same engine."""
         seq_id = self.paused[-1]
         client = self.clients[seq_id]
-        reservation = self.core.reserve(client.request_so_far(), num_extra_tokens=2)
+        reservation = self._reserve(client.request_so_far(), num_extra_tokens=2)
         if reservation is None:
             return
         paused = self.core.pause(seq_id)
@@ -119,14 +140,27 @@ class TrafficMachine(RuleBasedStateMachine):
             self.runner.kv[target] = list(self.runner.kv[source])
         self.core.release(seq_id)
         self.paused.pop()
+        self._try_for_blocks()
         new_id = self.core.adopt(client.request_so_far(), reservation, num_computed)
         self.clients[new_id] = self.clients.pop(seq_id)
 
     @rule(request=requests)
     def reserve(self, request: SequenceRequest) -> None:
-        reservation = self.core.reserve(request, num_extra_tokens=1)
+        reservation = self._reserve(request, num_extra_tokens=1)
         if reservation is not None:
             self.reserved.append((request, reservation))
+
+    def _try_for_blocks(self) -> None:
+        """Are the blocks of a sequence that has just left anybody's to take?"""
+        reservation = self._reserve(SequenceRequest((49,), SamplingParams(), 0), 0)
+        if reservation is not None:
+            self.core.give_back(reservation.block_ids)
+
+    def _reserve(self, request: SequenceRequest, num_extra_tokens: int) -> BlockReservation | None:
+        reservation = self.core.reserve(request, num_extra_tokens)
+        if reservation is not None:
+            assert not self.runner.blocks_under_way() & {*reservation.fresh_block_ids}
+        return reservation
 
     @precondition(lambda self: self.reserved)
     @rule(is_adopted=st.booleans())
@@ -175,5 +209,11 @@ class TrafficMachine(RuleBasedStateMachine):
         assert self.core.stats().num_free_blocks == NUM_BLOCKS
 
 
-TrafficMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+class PipelinedTrafficMachine(TrafficMachine):
+    pipeline_depth = 2
+
+
+SETTINGS = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TrafficMachine.TestCase.settings = PipelinedTrafficMachine.TestCase.settings = SETTINGS
 TestTraffic = TrafficMachine.TestCase
+TestPipelinedTraffic = PipelinedTrafficMachine.TestCase

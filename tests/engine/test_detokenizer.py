@@ -57,6 +57,27 @@ def test_a_character_that_is_never_completed_comes_out_at_the_end(tokenizer: Tok
     assert stream.feed([], finished=True).text == "\ufffd"
 
 
+@pytest.mark.parametrize("last", [[], [TURN_END]])
+@pytest.mark.parametrize("stop", [(), ("bars!",)])
+def test_what_waits_comes_out_when_nothing_is_shown_of_the_last_tokens(
+    tokenizer: Tokenizer, stop: tuple[str, ...], last: list[str]
+) -> None:
+    stream = TextStream(tokenizer, SamplingParams(stop=stop))
+    text = stream.feed(tokenizer.encode("nine bars") + tokenizer.encode("€")[:1]).text
+    token_ids = tokenizer.encode("".join(last))
+    delta = stream.feed(token_ids, True, stop_token_id=token_ids[-1] if token_ids else None)
+    assert text + delta.text == "nine bars\ufffd"
+    assert (delta.num_tokens, delta.stop) == (len(last), None)
+
+
+def test_a_stop_string_is_found_in_what_comes_out_at_the_end(tokenizer: Tokenizer) -> None:
+    stream = TextStream(tokenizer, SamplingParams(stop=("bars\ufffd",)))
+    token_ids = tokenizer.encode("nine bars") + tokenizer.encode("€")[:1]
+    assert stream.feed(token_ids).text == "nine "
+    delta = stream.feed(tokenizer.encode(TURN_END), True, tokenizer.encode(TURN_END)[0])
+    assert (delta.text, delta.num_tokens, delta.stop) == ("", 0, "bars\ufffd")
+
+
 def test_endless_broken_bytes_are_not_held_back_for_ever(tokenizer: Tokenizer) -> None:
     continuation_byte = tokenizer.encode("€")[-1]
     stream = TextStream(tokenizer, PARAMS)

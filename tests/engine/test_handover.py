@@ -95,6 +95,10 @@ def hand_over(
 
 
 def all_free(*engines: Engine) -> bool:
+    """Whether no block is in use once nothing is under way any more."""
+    for engine in engines:
+        while engine.core.num_steps_under_way > 0:
+            engine.core.step()
     stats = [engine.core.stats() for engine in engines]
     return all(each.num_free_blocks == each.num_total_blocks for each in stats)
 

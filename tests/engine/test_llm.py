@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from legato.engine.batch import RunResult, ScheduledBatch
-from legato.engine.core import Runner
+from legato.engine.batch import ScheduledBatch
 from legato.engine.errors import ConfigError, ContextLengthError, InvalidRequestError
 from legato.engine.llm import LLM
+from legato.engine.pipeline import PendingResult, Runner
 from legato.engine.sampling_params import SamplingParams
 from legato.engine.tokenizer import Tokenizer
 from legato.tests.checkpoints import edit_json
@@ -104,11 +104,15 @@ class Interrupted:
     def __init__(self, runner: Runner) -> None:
         self._runner, self._num_steps = runner, 0
 
-    def run(self, batch: ScheduledBatch) -> RunResult:
+    @property
+    def pipeline_depth(self) -> int:
+        return self._runner.pipeline_depth
+
+    def launch(self, batch: ScheduledBatch) -> PendingResult:
         self._num_steps += 1
         if self._num_steps == 3:
             raise KeyboardInterrupt
-        return self._runner.run(batch)
+        return self._runner.launch(batch)
 
 
 def test_ctrl_c_leaves_the_engine_clean_and_usable(
@@ -116,7 +120,8 @@ def test_ctrl_c_leaves_the_engine_clean_and_usable(
 ) -> None:
     (expected,) = llm.generate([5, 6], GREEDY, use_tqdm=False)
     with monkeypatch.context() as patch:
-        patch.setattr(llm.core, "_runner", Interrupted(llm.core._runner))
+        pipeline = llm.core._pipeline
+        patch.setattr(pipeline, "_runner", Interrupted(pipeline._runner))
         with pytest.raises(KeyboardInterrupt):
             llm.generate([[5, 6], [7, 8]], GREEDY, use_tqdm=False)
     assert llm.core.stats().num_running == 0

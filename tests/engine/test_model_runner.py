@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from legato.engine.batch import RunResult, ScheduledBatch
 from legato.engine.config import EngineConfig
 from legato.engine.kv_cache import allocate_pool
+from legato.engine.load_progress import LoadProgress
 from legato.engine.model_runner import ModelRunner
 from legato.engine.sampling_params import SamplingParams
 from legato.tests.checkpoints import Family, greedy_tokens, load_reference, make_checkpoint
@@ -54,6 +55,10 @@ def reference(directory: Path) -> PreTrainedModel:
 @pytest.fixture
 def runner(directory: Path) -> ModelRunner:
     return build_runner(directory, block_size=BLOCK_SIZE)
+
+
+def run(runner: ModelRunner, batch: ScheduledBatch) -> RunResult:
+    return runner.launch(batch).wait()
 
 
 @torch.inference_mode()
@@ -176,9 +181,9 @@ def test_only_sequences_that_sample_give_a_row(
     batch = ScheduledBatch((part(tokens[0], 0, 12, [0, 1]), silent, part(tokens[2], 0, 3, [8])))
     wanted = [expected(reference, t) for t in (tokens[0], tokens[2][:3])]
     assert_close(runner.logits(batch), torch.stack(wanted))
-    sampled = runner.run(batch).sampled
+    sampled = run(runner, batch).sampled
     assert [token.token_id for token in sampled] == [int(row.argmax()) for row in wanted]
-    assert runner.run(ScheduledBatch((silent,))) == RunResult(())
+    assert run(runner, ScheduledBatch((silent,))) == RunResult(())
 
 
 def test_greedy_generation_gives_the_tokens_of_transformers(
@@ -188,7 +193,7 @@ def test_greedy_generation_gives_the_tokens_of_transformers(
     wanted = tokens + greedy_tokens(reference, tokens, 20)
     start = 0
     for _ in range(20):
-        result = runner.run(ScheduledBatch((part(tokens, start, len(tokens), blocks),)))
+        result = run(runner, ScheduledBatch((part(tokens, start, len(tokens), blocks),)))
         start = len(tokens)
         tokens.append(result.sampled[0].token_id)
     assert tokens == wanted
@@ -204,7 +209,7 @@ def test_a_seed_gives_the_same_text_in_any_company(runner: ModelRunner) -> None:
             others = [part(random_tokens(4, i), 0, 3, [40 + i]) for i in range(company)]
             batch = (*others, part(tokens, start, len(tokens), blocks, given))
             start = len(tokens)
-            tokens.append(runner.run(ScheduledBatch(batch)).sampled[-1].token_id)
+            tokens.append(run(runner, ScheduledBatch(batch)).sampled[-1].token_id)
         return tokens
 
     assert generate([0, 1, 2], 0) == generate([30, 20, 10], 5)
@@ -229,8 +234,9 @@ def test_dummy_weights_are_the_same_for_the_same_seed(directory: Path) -> None:
 
 
 def test_weights_report_their_progress(directory: Path) -> None:
-    reports: list[tuple[int, int]] = []
+    reports: list[LoadProgress] = []
     config = EngineConfig.from_options({"model": str(directory), "device": "cpu"})
-    ModelRunner.build(config, lambda done, total: reports.append((done, total)))
-    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
-    assert reports[-1][0] == reports[-1][1] > 0
+    ModelRunner.build(config, reports.append)
+    assert {report.stage for report in reports} == {"loading weights"}
+    assert [report.done for report in reports] == sorted(report.done for report in reports)
+    assert reports[-1].done == reports[-1].total > 0

@@ -46,16 +46,30 @@ class Bench:
         return sizes(self.planned_step())
 
     def planned_step(self) -> PlannedStep:
+        step = self.launch()
+        self.collect(step)
+        return step
+
+    def plan(self) -> dict[int, int]:
+        """What a step would be; it is not launched."""
+        return sizes(self.scheduler.schedule(now_s=0.0))
+
+    def launch(self) -> PlannedStep:
+        """Plans a step that is under way when this returns."""
         step = self.scheduler.schedule(now_s=0.0)
+        self.scheduler.launched(step)
+        self.scheduler.check_integrity()
+        return step
+
+    def collect(self, step: PlannedStep) -> None:
         num_sampled = sum(part.sampling is not None for part in step.batch.sequences)
         result = RunResult((SampledToken(0, None),) * num_sampled)
         self.scheduler.update(step, result, now_s=0.0)
         self.scheduler.check_integrity()
-        return step
 
 
 def sizes(step: PlannedStep) -> dict[int, int]:
-    return {part.seq_id: len(part.token_ids) for part in step.batch.sequences}
+    return {part.seq_id: part.num_tokens for part in step.batch.sequences}
 
 
 def test_a_long_prompt_is_computed_in_chunks_beside_running_sequences() -> None:
@@ -129,7 +143,7 @@ def test_the_worst_rank_is_preempted_and_its_outputs_are_recomputed() -> None:
     assert bench.scheduler.num_running == 2
     step = bench.planned_step()
     assert sizes(step) == {1: 1}
-    assert step.num_preempted == 1
+    assert bench.scheduler.totals.preemptions == 1
     assert bench.scheduler.num_waiting == 1
     assert victim.num_output_tokens == 2
     while first.status is SequenceStatus.RUNNING:
@@ -197,3 +211,66 @@ def test_a_removed_sequence_gives_back_all_blocks_in_any_state() -> None:
         bench.scheduler.remove(seq)
     assert bench.pool.num_free_blocks == 100
     assert bench.step() == {}
+
+
+# ---------------------------------------------------------------- steps under way
+
+
+def test_nobody_is_preempted_while_a_last_token_is_under_way() -> None:
+    bench = Bench(num_blocks=4, tokens=16)
+    bench.add(7)
+    bench.add(3, max_tokens=2)
+    first, second = bench.launch(), bench.launch()
+    bench.pool.allocate(1)
+    bench.collect(first)
+    # The first sequence needs a third block, and the second will leave one.
+    assert bench.plan() == {}
+    bench.collect(second)
+    (part,) = bench.launch().batch.sequences
+    assert (part.seq_id, part.start, part.takes_sampled) == (1, 8, False)
+    assert bench.scheduler.totals.preemptions == 0
+
+
+def test_nobody_else_is_preempted_until_the_blocks_of_the_first_victim_are_back() -> None:
+    bench = Bench(num_blocks=8, tokens=32)
+    for _ in range(3):
+        bench.add(4)
+    step = bench.launch()
+    bench.pool.allocate(5)
+    for _ in range(2):
+        assert bench.plan() == {}
+        assert bench.scheduler.num_waiting == 1
+    bench.collect(step)
+    assert bench.plan() == {1: 1}
+    assert bench.scheduler.totals.preemptions == 1
+
+
+def test_a_worse_rank_takes_no_block_while_a_better_one_waits_for_blocks() -> None:
+    bench = Bench(num_blocks=8, tokens=32)
+    other, leaver = bench.add(4), bench.add(4)
+    step = bench.launch()
+    held = bench.pool.allocate(6)
+    request = SequenceRequest(tuple(range(12)), SamplingParams(), 0)
+    first = Sequence.of(100, request, bench.limits, now_s=-1.0)
+    first.block_table = held[:1]
+    bench.scheduler.adopt(first)
+    bench.scheduler.remove(leaver)
+    bench.pool.release(held[1:2])
+    assert bench.plan() == {}
+    assert len(other.block_table) == 1
+    bench.collect(step)
+    assert bench.plan() == {100: 12}
+
+
+def test_dropped_steps_are_planned_again() -> None:
+    bench = Bench(tokens=8)
+    seq = bench.add(10)
+    leaver = bench.add(2)
+    assert [sizes(bench.launch()) for _ in range(2)] == [{1: 8}, {1: 2, 2: 2}]
+    bench.scheduler.remove(leaver)
+    assert bench.pool.num_free_blocks == 96
+    bench.scheduler.drop_steps()
+    bench.scheduler.check_integrity()
+    assert bench.pool.num_free_blocks == 97
+    assert [bench.step() for _ in range(2)] == [{1: 8}, {1: 2}]
+    assert seq.num_output_tokens == 1

@@ -28,6 +28,47 @@ def test_the_last_known_token_brings_the_sampling_input() -> None:
     assert part.sampling.output_token_ids == (4,)
 
 
+def test_a_step_on_top_of_steps_under_way_takes_the_token_that_they_sample() -> None:
+    seq = sequence(SamplingParams())
+    seq.launched(1, seq.part_of_step(2))
+    assert seq.num_unscheduled_tokens == 1
+    seq.launched(2, seq.part_of_step(1))
+    assert (seq.num_tokens_under_way, seq.num_pending_tokens, seq.last_step) == (3, 1, 2)
+    part = seq.part_of_step(seq.num_unscheduled_tokens)
+    assert (part.token_ids, part.takes_sampled, part.num_tokens) == ((), True, 1)
+    assert part.start == 3
+    assert part.sampling is not None
+    assert part.sampling.position == 1
+
+
+def test_collected_tokens_are_computed_and_only_they() -> None:
+    seq = sequence(SamplingParams())
+    parts = []
+    for step in (1, 2):
+        parts.append(seq.part_of_step(seq.num_unscheduled_tokens))
+        seq.launched(step, parts[-1])
+    seq.collected(parts[0])
+    seq.append(7, 0.0)
+    assert (seq.num_computed_tokens, seq.num_tokens_under_way) == (3, 1)
+    assert (seq.num_pending_tokens, seq.num_unscheduled_tokens) == (1, 1)
+
+
+def test_dropped_steps_leave_the_known_tokens_to_be_scheduled_again() -> None:
+    seq = sequence(SamplingParams())
+    seq.launched(1, seq.part_of_step(3))
+    seq.drop_steps(next_step=2)
+    assert (seq.num_unscheduled_tokens, seq.first_valid_step, seq.last_step) == (3, 2, 1)
+    assert seq.part_of_step(3).token_ids == (1, 2, 3)
+
+
+def test_nothing_is_left_to_schedule_once_the_last_token_is_under_way() -> None:
+    seq = sequence(SamplingParams(max_tokens=1))
+    assert not seq.is_ending
+    seq.launched(1, seq.part_of_step(3))
+    assert seq.is_ending
+    assert seq.num_unscheduled_tokens == 0
+
+
 def test_outputs_are_copied_into_a_step_only_for_penalties() -> None:
     sampling = sequence(SamplingParams(), output=(4,)).part_of_step(4).sampling
     assert sampling is not None

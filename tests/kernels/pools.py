@@ -2,6 +2,7 @@
 
 import torch
 
+from legato.kernels.attention_params import AttentionParams
 from legato.kernels.attention_plan import BatchLayout
 
 NUM_LAYERS, NUM_KV_HEADS, HEAD_DIM = 3, 2, 8
@@ -33,9 +34,14 @@ def context_of(pool: torch.Tensor, layout: BatchLayout, sequence: int, layer: in
 
 
 def textbook_attention(
-    query: torch.Tensor, pool: torch.Tensor, layer: int, layout: BatchLayout
+    query: torch.Tensor,
+    pool: torch.Tensor,
+    layer: int,
+    layout: BatchLayout,
+    params: AttentionParams | None = None,
 ) -> torch.Tensor:
     """[tokens, heads * head_dim] float64, one sequence and head at a time."""
+    params = params or AttentionParams(scale=query.shape[2] ** -0.5)
     rows, first = [], 0
     for sequence, (query_len, context_len) in enumerate(
         zip(layout.query_lens.tolist(), layout.context_lens.tolist(), strict=True)
@@ -43,9 +49,12 @@ def textbook_attention(
         keys, values = context_of(pool, layout, sequence, layer).double()
         for index in range(query_len):
             visible = context_len - query_len + index + 1
+            seen = slice(max(0, visible - (params.window or visible)), visible)
             for head, vector in enumerate(query[first + index].double()):
                 kv_head = head * NUM_KV_HEADS // query.shape[1]
-                scores = keys[kv_head, :visible] @ vector / HEAD_DIM**0.5
-                rows.append(scores.softmax(0) @ values[kv_head, :visible])
+                scores = keys[kv_head, seen] @ vector * params.scale
+                if params.softcap is not None:
+                    scores = params.softcap * (scores / params.softcap).tanh()
+                rows.append(scores.softmax(0) @ values[kv_head, seen])
         first += query_len
     return torch.stack(rows).view(first, -1)

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from legato.kernels.linear import linear
+from legato.kernels.linear import (
+    gated_linear,
+    linear,
+    linear_add_,
+    norm_gated_linear,
+    norm_linear,
+)
 
 
 @pytest.mark.parametrize("num_tokens", [0, 1, 7])
@@ -16,3 +22,25 @@ def test_the_product_is_that_of_double_precision(
     wanted = x.double() @ weight.double().T + (0 if bias is None else bias.double())
     assert actual.dtype == dtype
     torch.testing.assert_close(actual.double(), wanted, atol=tolerance, rtol=tolerance)
+
+
+def test_the_product_is_added_in_place() -> None:
+    x, weight, bias, residual = (torch.randn(*s) for s in ((3, 24), (10, 24), (10,), (3, 10)))
+    wanted = residual + x @ weight.T + bias
+    linear_add_(x, weight, bias, residual)
+    torch.testing.assert_close(residual, wanted)
+
+
+def test_gates_are_the_first_half_of_the_rows() -> None:
+    x, weight, bias = torch.randn(3, 24), torch.randn(10, 24), torch.randn(10)
+    gate, up = (x @ weight.T + bias).chunk(2, dim=1)
+    torch.testing.assert_close(gated_linear(x, weight, bias), gate * gate.sigmoid() * up)
+
+
+def test_inputs_are_normed_first() -> None:
+    x, norm_weight, weight = torch.randn(3, 24), torch.randn(24), torch.randn(10, 24)
+    normed = x / x.square().mean(dim=1, keepdim=True).sqrt() * norm_weight
+    torch.testing.assert_close(norm_linear(x, norm_weight, 0.0, weight, None), normed @ weight.T)
+    torch.testing.assert_close(
+        norm_gated_linear(x, norm_weight, 0.0, weight, None), gated_linear(normed, weight, None)
+    )

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from legato.kernels.attention_params import AttentionParams
 from legato.kernels.attention_plan import BatchLayout, build_attention_plan
 from legato.kernels.paged_attention import paged_attention
 from legato.tests.kernels.pools import HEAD_DIM, make_layout, make_pool, textbook_attention
@@ -17,10 +18,24 @@ BATCHES = [
 ]
 
 
+PLAIN = AttentionParams(scale=HEAD_DIM**-0.5)
+PARAMS = [
+    PLAIN,
+    AttentionParams(scale=0.5, window=3),
+    AttentionParams(scale=0.2, softcap=1.5),
+    AttentionParams(scale=0.2, window=6, softcap=1.5),
+]
+
+
 def attend(
-    query: torch.Tensor, pool: torch.Tensor, layer: int, layout: BatchLayout
+    query: torch.Tensor,
+    pool: torch.Tensor,
+    layer: int,
+    layout: BatchLayout,
+    params: AttentionParams = PLAIN,
 ) -> torch.Tensor:
-    return paged_attention(query, pool, layer, build_attention_plan(layout, pool))
+    plan = build_attention_plan(layout, pool, (None, params.window))
+    return paged_attention(query, pool, layer, plan, params)
 
 
 @pytest.mark.parametrize("lens", BATCHES)
@@ -34,6 +49,31 @@ def test_every_batch_equals_the_textbook(
     actual = attend(query, pool, 2, layout)
     wanted = textbook_attention(query, pool, 2, layout)
     torch.testing.assert_close(actual.double(), wanted, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("lens", BATCHES)
+@pytest.mark.parametrize("params", PARAMS)
+def test_windows_and_softcaps_equal_the_textbook(
+    lens: list[tuple[int, int]], params: AttentionParams
+) -> None:
+    layout, pool = (
+        make_layout(lens, BLOCK_SIZE, NUM_BLOCKS),
+        make_pool(NUM_BLOCKS, 4, torch.float32),
+    )
+    query = torch.randn(int(layout.query_lens.sum()), 4, HEAD_DIM)
+    actual = attend(query, pool, 1, layout, params).double()
+    wanted = textbook_attention(query, pool, 1, layout, params)
+    torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_keys_and_values_of_eight_bits_are_scaled_back() -> None:
+    layout = make_layout([(1, 9), (4, 6)], BLOCK_SIZE, NUM_BLOCKS)
+    stored = make_pool(NUM_BLOCKS, BLOCK_SIZE, torch.float8_e4m3fn)
+    query = torch.randn(5, 4, HEAD_DIM)
+    params = AttentionParams(scale=0.3, key_scale=0.5, value_scale=2.0)
+    factors = torch.tensor([0.5, 2.0]).view(1, 1, 2, 1, 1, 1)
+    wanted = attend(query, stored.float() * factors, 1, layout, AttentionParams(scale=0.3))
+    torch.testing.assert_close(attend(query, stored, 1, layout, params), wanted)
 
 
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
@@ -62,9 +102,9 @@ def test_a_long_context_among_short_ones_is_exact() -> None:
     layout = BatchLayout(torch.tensor([1, 1, 1]), torch.tensor([5, 1200, 6]), tables)
     query = torch.randn(3, 4, HEAD_DIM)
     plan = build_attention_plan(layout, pool)
-    assert len(plan.groups) == 3
+    assert len(plan.groups) == 2
     torch.testing.assert_close(
-        paged_attention(query, pool, 1, plan).double(),
+        paged_attention(query, pool, 1, plan, PLAIN).double(),
         textbook_attention(query, pool, 1, layout),
         atol=1e-5,
         rtol=1e-5,

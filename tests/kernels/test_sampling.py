@@ -4,13 +4,19 @@ import torch
 from legato.kernels.random import exponential_noise
 from legato.kernels.sampling import (
     add_to_tokens_,
+    adjust_logits,
     apply_repetition_penalty_,
     draw,
+    filter_logits,
     filter_min_p_,
     filter_top_k_top_p_,
+    sample,
     token_ranks,
 )
+from legato.kernels.token_counts import set_counts_
+from legato.tests.kernels.asked_rows import asked_rows, mask_words
 
+CPU = torch.device("cpu")
 PROBABILITIES = torch.tensor([0.1, 0.4, 0.05, 0.25, 0.2])
 
 
@@ -95,3 +101,73 @@ def test_excluded_tokens_are_never_drawn() -> None:
 def test_the_likeliest_token_has_rank_one() -> None:
     logits = PROBABILITIES.log().repeat(3, 1)
     assert token_ranks(logits, torch.tensor([1, 4, 2])).tolist() == [1, 3, 5]
+
+
+def test_a_row_without_temperature_takes_the_likeliest_token_and_the_lowest_of_equals() -> None:
+    logits = torch.tensor([[1.0, 3.0, 3.0, 0.0], [4.0, 0.0, 0.0, 4.0]])
+    rows = asked_rows(2, 4, CPU, seeds=[1, 2], top_ks=[2, 1])
+    assert sample(logits, rows).tolist() == [1, 0]
+
+
+def test_a_row_with_a_temperature_draws_by_its_seed_and_position() -> None:
+    count, vocab_size = 2000, 5
+    rows = asked_rows(count, vocab_size, CPU, temperatures=[1.0] * count, positions=range(count))
+    logits = PROBABILITIES.log().expand(count, -1)
+    noise = exponential_noise(rows.seeds, rows.positions, vocab_size)
+    assert torch.equal(sample(logits, rows), draw(logits, noise))
+
+
+def test_a_tiny_temperature_is_like_none() -> None:
+    logits = PROBABILITIES.log()[None] * 1000
+    rows = asked_rows(1, 5, CPU, temperatures=[1e-38])
+    assert sample(logits, rows).tolist() == [1]
+
+
+def test_filters_apply_after_the_temperature_and_one_after_the_other() -> None:
+    rows = asked_rows(
+        4,
+        5,
+        CPU,
+        temperatures=[0.5, 1, 1, 1],
+        min_ps=[0.3, 0.51, 0.2, 0],
+        top_ks=[5, 5, 2, 3],
+        top_ps=[1, 1, 1, 0.6],
+    )
+    logits = PROBABILITIES.log().repeat(4, 1)
+    # the first: 0.4 ** 2 * 0.3 = 0.048; the last: 0.6 of 0.85 are 0.51
+    assert kept(filter_logits(logits, rows, torch.arange(4))) == [[1, 3], [1, 3], [1, 3], [1, 3]]
+
+
+def test_bias_comes_before_penalties_and_bans_after_all() -> None:
+    rows = asked_rows(
+        2,
+        4,
+        CPU,
+        bias_token_ids=[[0, 3, 1], [0, 1, 2]],
+        bias_values=[[1.0, float("-inf"), 9.0], [9.0, 9.0, 9.0]],
+        num_biases=[2, 0],
+        count_slots=[1, -1],
+        repetition_penalties=[2.0, 1.0],
+        presence_penalties=[0.5, 0.0],
+        frequency_penalties=[0.25, 0.0],
+    )
+    set_counts_(rows.token_counts, 1, torch.tensor([0, 2]), torch.tensor([0, 1, 1]))
+    logits = torch.tensor([[1.0, 1.0, -1.0, 1.0]] * 2, dtype=torch.float16)
+    # (1 + 1) / 2 - 0.5 - 0.25;  1 / 2 - 0.5 - 2 * 0.25;  -1 * 2, of the prompt alone
+    expected = [[0.25, -0.5, -2.0, float("-inf")], [1.0, 1.0, -1.0, 1.0]]
+    assert adjust_logits(logits, rows).tolist() == expected
+
+
+def test_a_mask_bans_what_it_does_not_allow() -> None:
+    vocab_size = 70
+    words = mask_words([0, 31, 33, 69], vocab_size)
+    rows = asked_rows(2, vocab_size, CPU, masks=[words, words], has_mask=[1, 0])
+    adjusted = adjust_logits(torch.zeros(2, vocab_size), rows)
+    assert kept(adjusted) == [[0, 31, 33, 69], list(range(70))]
+
+
+def test_logits_are_left_as_they_are() -> None:
+    logits = torch.randn(2, 9)
+    before = logits.clone()
+    sample(logits, asked_rows(2, 9, CPU, temperatures=[1, 0.5], num_biases=[1, 1], top_ks=[2, 2]))
+    assert torch.equal(logits, before)

@@ -160,7 +160,6 @@ def make_service(
             model_names=(MODEL, ALIAS),
             max_model_len=MAX_MODEL_LEN,
             vocab_size=VOCAB_SIZE,
-            eos_token_ids=frozenset({EOS_ID}),
             created=1,
             version="0.0.1",
             generation_defaults=generation_defaults or {},

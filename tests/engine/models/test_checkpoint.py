@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from legato.engine.errors import ConfigError
-from legato.engine.models.checkpoint import INDEX_FILE, SINGLE_FILE, locate_tensors
+from legato.engine.models.checkpoint import INDEX_FILE, SINGLE_FILE, locate_tensors, read_header
 from legato.engine.models.model_config import ModelConfig
 from legato.tests.checkpoints import edit_json, make_checkpoint
 
@@ -70,3 +70,21 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     sorted(tmp_path.glob("*.safetensors"))[1].unlink()
     with pytest.raises(ConfigError, match=rf"safetensors is missing, but .*{INDEX_FILE} names it"):
         locate(tmp_path)
+
+
+def test_a_header_tells_where_each_tensor_lies(tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    tensors = {"first": np.arange(6, dtype=np.float32).reshape(2, 3), "second": np.ones(4, "f2")}
+    save_file(tensors, path, metadata={"format": "np"})
+    header = read_header(path)
+    assert header.keys() == tensors.keys()
+    assert (header["first"].dtype, header["first"].shape) == ("F32", (2, 3))
+    for name, tensor in tensors.items():
+        held = path.read_bytes()[header[name].offset :][: tensor.nbytes]
+        assert held == tensor.tobytes()
+
+
+def test_a_file_that_is_no_safetensors_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ConfigError, match=r"file\.safetensors cannot be read"):
+        read_header(tmp_path / "file.safetensors")

@@ -8,7 +8,7 @@ from legato.engine.errors import ConfigError
 from legato.engine.models.checkpoint import INDEX_FILE, SINGLE_FILE
 from legato.engine.models.decoder_weights import DecoderWeights
 from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.weights import Placement, load_weights
+from legato.engine.models.weights import Placement, dummy_weights, load_weights
 from legato.tests.checkpoints import edit_json, make_checkpoint
 
 CPU = Placement(torch.float32, torch.device("cpu"))
@@ -47,8 +47,8 @@ def test_joined_matrices_keep_the_order_of_their_sources(tmp_path: Path) -> None
     parts = [tensors[f"{attention}.{name}_proj.weight"] for name in "qkv"]
     assert torch.equal(layer.qkv, torch.cat(parts))
     assert layer.qk_norm is not None
-    assert torch.equal(layer.qk_norm[3], tensors[f"{attention}.q_norm.weight"])
-    assert torch.equal(layer.qk_norm[4], tensors[f"{attention}.k_norm.weight"])
+    assert torch.equal(layer.qk_norm.query_weight, tensors[f"{attention}.q_norm.weight"])
+    assert torch.equal(layer.qk_norm.key_weight, tensors[f"{attention}.k_norm.weight"])
 
 
 def test_a_tied_head_is_the_embedding_itself(tmp_path: Path) -> None:
@@ -63,6 +63,16 @@ def test_tensors_are_converted(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, "llama")
     weights = load(tmp_path, Placement(torch.bfloat16, torch.device("cpu")))
     assert weights.embedding.dtype == weights.layers[0].qkv.dtype == torch.bfloat16
+    assert torch.equal(weights.embedding, load(tmp_path).embedding.bfloat16())
+
+
+def test_a_type_that_is_nothing_without_scales_is_named(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "llama")
+    edit_tensors(tmp_path, **{"model.norm.weight": torch.ones(32, dtype=torch.int8)})
+    with pytest.raises(
+        ConfigError, match=r"model\.norm\.weight is stored as I8, but only F64, F32"
+    ):
+        load(tmp_path)
 
 
 def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
@@ -87,3 +97,26 @@ def test_a_tensor_that_its_shard_lacks_is_named(tmp_path: Path) -> None:
     edit_json(tmp_path / INDEX_FILE, weight_map=names)
     with pytest.raises(ConfigError, match=r"model\.norm\.weight missing from its shard"):
         load(tmp_path)
+
+
+def test_dummy_weights_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    config = ModelConfig.load(make_checkpoint(tmp_path, "llama"))
+    weights = dummy_weights(config, CPU, seed=1)
+    assert_equal(weights, dummy_weights(config, CPU, seed=1))
+    assert not torch.equal(weights.lm_head, dummy_weights(config, CPU, seed=2).lm_head)
+    assert torch.all(weights.final_norm == 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gpu_holds_what_the_cpu_would(tmp_path: Path, dtype: torch.dtype) -> None:
+    make_checkpoint(tmp_path, "qwen3", max_shard_size="20KB")
+    on_cpu = load(tmp_path, Placement(dtype, torch.device("cpu")))
+    on_gpu = load(tmp_path, Placement(dtype, torch.device("cuda")))
+    assert on_gpu.lm_head.device.type == "cuda"
+    assert torch.equal(on_gpu.embedding.cpu(), on_cpu.embedding)
+    for one, other in zip(on_gpu.layers, on_cpu.layers, strict=True):
+        for name in ("qkv", "output", "gate_up", "down", "mlp_norm"):
+            assert torch.equal(getattr(one, name).cpu(), getattr(other, name))
+        assert one.qk_norm is not None and other.qk_norm is not None
+        assert torch.equal(one.qk_norm.key_weight.cpu(), other.qk_norm.key_weight)

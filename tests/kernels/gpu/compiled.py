@@ -64,6 +64,7 @@ def compile_spec(spec: CompileSpec) -> CompileReport:
     from triton.backends.compiler import GPUTarget
     from triton.backends.nvidia.compiler import get_ptxas
     from triton.compiler import ASTSource
+    from triton.experimental.gluon._runtime import GluonASTSource, GluonJITFunction
 
     names = spec.kernel.arg_names
     signature = {n: "constexpr" if n in spec.constants else spec.signature[n] for n in names}
@@ -72,7 +73,8 @@ def compile_spec(spec: CompileSpec) -> CompileReport:
         for index, name in enumerate(names)
         if signature[name].startswith("*") or name in spec.multiples_of_16
     }
-    source = ASTSource(spec.kernel, signature, dict(spec.constants), aligned)
+    source_type = GluonASTSource if isinstance(spec.kernel, GluonJITFunction) else ASTSource
+    source = source_type(spec.kernel, signature, dict(spec.constants), aligned)
     options = {"num_warps": spec.num_warps, "num_stages": spec.num_stages, **spec.options}
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     ptx = compiled.asm["ptx"]

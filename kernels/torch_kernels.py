@@ -1,0 +1,45 @@
+"""The kernels of CPUs, as `legato.kernels.backend.Kernels` names them: the plain-torch twins."""
+
+import torch
+
+from legato.kernels.attention_input import rotate_and_write
+from legato.kernels.attention_plan import AttentionPlan, build_attention_plan
+from legato.kernels.backend import AttentionShape, AttentionStep
+from legato.kernels.linear import gated_linear, linear, linear_add_
+from legato.kernels.logprobs import token_logprobs
+from legato.kernels.norm import rms_norm
+from legato.kernels.paged_attention import paged_attention
+from legato.kernels.rotary import rotary_tables
+from legato.kernels.sampling import sample
+from legato.kernels.step_advance import advance_, take_sampled_
+from legato.kernels.token_counts import count_tokens_, set_counts_
+
+__all__ = [
+    "advance_",
+    "allocate_attention",
+    "count_tokens_",
+    "gated_linear",
+    "linear",
+    "linear_add_",
+    "paged_attention",
+    "plan_attention",
+    "rms_norm",
+    "rotary_tables",
+    "rotate_and_write",
+    "sample",
+    "set_counts_",
+    "take_sampled_",
+    "token_logprobs",
+]
+
+
+def allocate_attention(shape: AttentionShape, device: torch.device) -> AttentionShape:
+    """Plain torch needs no memory that outlives a step."""
+    return shape
+
+
+def plan_attention(
+    step: AttentionStep, kv_pool: torch.Tensor, workspace: AttentionShape
+) -> AttentionPlan:
+    """Plans a step from what the host knows of it."""
+    return build_attention_plan(step.layout(), kv_pool, workspace.windows)
