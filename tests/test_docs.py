@@ -14,6 +14,7 @@ from legato.tests.source_tree import PACKAGE_FOLDERS, REPOSITORY
 DOCUMENTS = [
     *(REPOSITORY / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
+    REPOSITORY / "k8s" / "README.md",
 ]
 
 
