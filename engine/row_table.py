@@ -30,9 +30,6 @@ class RowTable:
         self._tables: list[tuple[int, ...]] = []
         self._changes: list[tuple[int, int]] = []  # (row, first changed block)
 
-    def row_of(self, seq_id: int) -> int:
-        return self._row_of[seq_id]
-
     def update(self, sequences: Sequence[ScheduledSequence]) -> None:
         """Makes the rows those of a step's sequences."""
         present = {seq.seq_id for seq in sequences}

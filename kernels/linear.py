@@ -1,10 +1,9 @@
-"""The matrix product of linear layers, and what models do right before and after it."""
+"""The matrix product of linear layers, and what models do right after it."""
 
 import torch
 import torch.nn.functional as F
 
 from legato.kernels.activation import silu_and_mul
-from legato.kernels.norm import rms_norm
 
 # Not public, but what torch's compiler emits; None in builds of torch without oneDNN.
 _ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -33,25 +32,3 @@ def linear_add_(
 def gated_linear(x: torch.Tensor, gate_up: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """[tokens, inputs] x [2 * dim, inputs], gates before ups -> silu(gate) * up, [tokens, dim]"""
     return silu_and_mul(linear(x, gate_up, bias))
-
-
-def norm_linear(
-    x: torch.Tensor,
-    norm_weight: torch.Tensor,
-    eps: float,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-) -> torch.Tensor:
-    """`linear` of the RMS norm of `x`; norm_weight [inputs]."""
-    return linear(rms_norm(x, norm_weight, eps), weight, bias)
-
-
-def norm_gated_linear(
-    x: torch.Tensor,
-    norm_weight: torch.Tensor,
-    eps: float,
-    gate_up: torch.Tensor,
-    bias: torch.Tensor | None,
-) -> torch.Tensor:
-    """`gated_linear` of the RMS norm of `x`; norm_weight [inputs]."""
-    return gated_linear(rms_norm(x, norm_weight, eps), gate_up, bias)

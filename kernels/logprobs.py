@@ -5,8 +5,6 @@ Neither temperature nor anything else that changes a choice is known here.
 
 import torch
 
-from legato.kernels.sampling import token_ranks
-
 TokenLogprobs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -16,7 +14,7 @@ def token_logprobs(logits: torch.Tensor, token_ids: torch.Tensor, num_top: int) 
     Args:
         logits: [rows, vocab] float32, bfloat16 or float16
         token_ids: [rows] int64, the chosen tokens
-        num_top: how many of the likeliest tokens to name, 0..20
+        num_top: how many of the likeliest tokens to name, 0..20, vocab at most
 
     Returns:
         the chosen tokens' log probabilities, [rows] float32
@@ -27,4 +25,5 @@ def token_logprobs(logits: torch.Tensor, token_ids: torch.Tensor, num_top: int) 
     distribution = logits.log_softmax(dim=-1, dtype=torch.float32)
     top = distribution.topk(num_top, dim=-1)
     chosen = distribution.gather(1, token_ids[:, None])[:, 0]
-    return chosen, token_ranks(logits, token_ids), top.indices, top.values
+    ranks = (logits > logits.gather(1, token_ids[:, None])).sum(dim=-1) + 1
+    return chosen, ranks, top.indices, top.values

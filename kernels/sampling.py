@@ -40,7 +40,7 @@ def adjust_logits(logits: torch.Tensor, rows: SamplingRows) -> torch.Tensor:
     entries = torch.arange(rows.bias_token_ids.shape[1], device=logits.device)
     biased, entry = (entries < rows.num_biases[:, None]).nonzero(as_tuple=True)
     tokens = rows.bias_token_ids[biased, entry].long()
-    add_to_tokens_(adjusted, biased, tokens, rows.bias_values[biased, entry])
+    adjusted[biased, tokens] += rows.bias_values[biased, entry]
     if len(penalized := (rows.count_slots >= 0).nonzero()[:, 0]):
         adjusted[penalized] = _penalize(adjusted[penalized], rows, penalized)
     if len(masked := rows.has_mask.nonzero()[:, 0]):
@@ -82,26 +82,6 @@ def _penalize(logits: torch.Tensor, rows: SamplingRows, penalized: torch.Tensor)
     return torch.where(in_output > 0, logits - (presence + frequency * in_output), logits)
 
 
-def apply_repetition_penalty_(
-    logits: torch.Tensor, rows: torch.Tensor, token_ids: torch.Tensor, penalties: torch.Tensor
-) -> None:
-    """Divides positive and multiplies negative logits of seen tokens.
-
-    Args:
-        logits: [rows, vocab], changed in place
-        rows, token_ids, penalties: [entries]; each pair (row, token) at most once
-    """
-    seen = logits[rows, token_ids]
-    logits[rows, token_ids] = torch.where(seen > 0, seen / penalties, seen * penalties)
-
-
-def add_to_tokens_(
-    logits: torch.Tensor, rows: torch.Tensor, token_ids: torch.Tensor, values: torch.Tensor
-) -> None:
-    """Adds `values` [entries] at (row, token); each pair at most once. Changes `logits`."""
-    logits[rows, token_ids] += values
-
-
 def filter_min_p_(logits: torch.Tensor, min_p: torch.Tensor) -> None:
     """Drops tokens less likely than `min_p` [rows] times the likeliest, in place."""
     threshold = logits.amax(dim=-1) + min_p.log()
@@ -139,8 +119,3 @@ def draw(logits: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
             exponential clocks that run at the tokens' probabilities is won in their proportion
     """
     return (logits - noise.log()).argmax(dim=-1)
-
-
-def token_ranks(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-    """Rank of one token in each row, [rows]; 1 is the likeliest."""
-    return (logits > logits.gather(1, token_ids[:, None])).sum(dim=-1) + 1

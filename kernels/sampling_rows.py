@@ -60,36 +60,3 @@ class SamplingRows:
     @property
     def num_rows(self) -> int:
         return self.temperatures.shape[0]
-
-
-def padding_rows(
-    num_rows: int, vocab_size: int, num_slots: int, max_biases: int, device: torch.device
-) -> SamplingRows:
-    """Rows that ask for nothing: greedy, without bias, penalties or mask; all counts are zero.
-
-    Args:
-        num_slots: sequences with penalties that there may be at a time
-        max_biases: biased and banned tokens that a row may have
-    """
-
-    def filled(value: float, dtype: torch.dtype, *shape: int) -> torch.Tensor:
-        return torch.full((num_rows, *shape), value, dtype=dtype, device=device)
-
-    return SamplingRows(
-        temperatures=filled(0, torch.float32),
-        top_ks=filled(vocab_size, torch.int32),
-        top_ps=filled(1, torch.float32),
-        min_ps=filled(0, torch.float32),
-        seeds=filled(0, torch.int64),
-        positions=filled(0, torch.int64),
-        presence_penalties=filled(0, torch.float32),
-        frequency_penalties=filled(0, torch.float32),
-        repetition_penalties=filled(1, torch.float32),
-        count_slots=filled(-1, torch.int32),
-        token_counts=torch.zeros(num_slots, vocab_size, dtype=torch.int16, device=device),
-        bias_token_ids=filled(0, torch.int32, max_biases),
-        bias_values=filled(0, torch.float32, max_biases),
-        num_biases=filled(0, torch.int32),
-        masks=filled(-1, torch.int32, -(-vocab_size // MASK_BITS)),
-        has_mask=filled(0, torch.int32),
-    )

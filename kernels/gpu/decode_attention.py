@@ -8,8 +8,10 @@ fixed number of programs, see decode_work.py, and each program walks along its s
         for each tile of the piece in the span:    scores, running softmax, weighted values
         the whole piece was in the span?           store the output
         else                                       store a partial result; the program whose part
-                                                   is the piece's last to be ready merges them all
+                                                   is the piece's last to be ready merges them all,
+                                                   see decode_merge.py
 
+Programs that wait, for the kernel before them or for stores, have asked for their next tiles.
 Parts are merged in the order of their tokens, whoever does it: results do not depend on timing.
 """
 
@@ -139,7 +141,7 @@ def _decode_kernel(
     position, end, span, item = _load_four(fields, True)
     sequence, row, context_len, item_begin = _load_four(fields + 4, True)
     if LAUNCHES_EARLY:
-        # The plan and the batch are older than the kernel that may still be running.
+        # Plan and block tables are complete: `plan_decode` lets nothing start before its end.
         _prefetch_piece(
             kv_pool, block_tables + sequence * table_stride, position, end, item_begin,
             context_len, window, pool_heads, layer_head, SHAPE,

@@ -178,6 +178,8 @@ def plan_decode(batch: AttentionBatch, work: DecodeWork) -> None:
     assert batch.max_sequences <= shape.max_sequences
     max_sequences = triton.next_power_of_2(shape.max_sequences)
     programs_planned = max(1, min(64, _PLAN_ELEMENTS // max_sequences))
+    # Launches nothing early: attention kernels may read batch and plan before they wait for the
+    # kernel before them.
     _plan_kernel[(triton.cdiv(work.num_programs, programs_planned),)](
         batch.query_starts,
         batch.context_lens,

@@ -8,14 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from legato.kernels.gpu.activation import silu_and_mul
-from legato.kernels.gpu.norm import rms_norm
 from legato.kernels.gpu.small_linear import Fused, small_linear
 from legato.kernels.gpu.small_linear_config import SmallLinearConfig, choose
 from legato.kernels.gpu.small_linear_table import TABLE
 
 _TYPES = (torch.bfloat16, torch.float16)
-# Every program norms for itself: with more tokens that takes longer than a kernel that norms once.
-_MAX_NORM_TOKENS = 16
 _ALIGNMENT_BYTES = 16  # of the widest loads
 
 
@@ -50,43 +47,6 @@ def gated_linear(x: torch.Tensor, gate_up: torch.Tensor, bias: torch.Tensor | No
     out = x.new_empty(x.shape[0], gate_up.shape[0] // 2)
     small_linear(x, gate_up, bias, out, config, Fused(is_gated=True))
     return out
-
-
-def norm_linear(
-    x: torch.Tensor,
-    norm_weight: torch.Tensor,
-    eps: float,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-) -> torch.Tensor:
-    """`linear` of the RMS norm of `x`; norm_weight [inputs]."""
-    config = _config(x, weight)
-    if config is None or not _norms_inside(x):
-        return linear(rms_norm(x, norm_weight, eps), weight, bias)
-    out = x.new_empty(x.shape[0], weight.shape[0])
-    small_linear(x, weight, bias, out, config, Fused(norm_weight, eps))
-    return out
-
-
-def norm_gated_linear(
-    x: torch.Tensor,
-    norm_weight: torch.Tensor,
-    eps: float,
-    gate_up: torch.Tensor,
-    bias: torch.Tensor | None,
-) -> torch.Tensor:
-    """`gated_linear` of the RMS norm of `x`; norm_weight [inputs]."""
-    config = _config(x, gate_up)
-    if config is None or not _norms_inside(x):
-        return gated_linear(rms_norm(x, norm_weight, eps), gate_up, bias)
-    out = x.new_empty(x.shape[0], gate_up.shape[0] // 2)
-    small_linear(x, gate_up, bias, out, config, Fused(norm_weight, eps, is_gated=True))
-    return out
-
-
-def _norms_inside(x: torch.Tensor) -> bool:
-    """Inputs are scaled before their root mean square is known, which is too much for float16."""
-    return x.dtype is torch.bfloat16 and x.shape[0] <= _MAX_NORM_TOKENS
 
 
 def _config(x: torch.Tensor, weight: torch.Tensor) -> SmallLinearConfig | None:

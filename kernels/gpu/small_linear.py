@@ -12,9 +12,6 @@ same order, so that equal inputs give equal bits.
 The weight is the product's left side and the tokens are its right one: a tensor core's left side
 has 64 rows, which few tokens would not fill.
 
-RMS norm before the product costs no kernel of its own: inputs are scaled by the norm's weight on
-their way in, and sums by the token's root mean square on their way out, when all inputs were seen.
-
 Programs of the next kernel may start while this one runs, and ours while the one before does
 (programmatic dependent launch): until that one is done, the L2 cache fetches weights for them. No
 kernel writes weights, and a cache does not mind if one did.
@@ -44,14 +41,10 @@ class Fused:
     """What else the kernel does.
 
     Attributes:
-        norm_weight: [inputs] if tokens are RMS-normed before the product
-        norm_eps: added to the mean square
         is_gated: the result is silu(gate) * up; gates are the first half of the weight's rows
         adds: the result is added to what is there
     """
 
-    norm_weight: torch.Tensor | None = None
-    norm_eps: float = 0.0
     is_gated: bool = False
     adds: bool = False
 
@@ -85,17 +78,15 @@ def small_linear(
     partials = None
     if num_splits > 1:
         assert num_tiles <= _MAX_SPLIT_TILES
-        size = num_tiles * num_splits * block_tokens * (config.block_rows + 1)
+        size = num_tiles * num_splits * block_tokens * config.block_rows
         partials = x.new_empty(size, dtype=torch.float32)
     small_linear_kernel[(num_tiles, num_splits)](
         x,
-        fused.norm_weight,
         weight,
         bias,
         out,
         partials,
         _arrival_counters(x.device),
-        fused.norm_eps,
         num_tokens,
         weight.shape[0],
         num_inputs,
@@ -124,13 +115,11 @@ def _arrival_counters(device: torch.device) -> torch.Tensor:
 @triton.jit(do_not_specialize=["num_tokens"])
 def small_linear_kernel(
     x_ptr,
-    norm_ptr,
     weight_ptr,
     bias_ptr,
     out_ptr,
     partials_ptr,
     counters_ptr,
-    norm_eps,
     num_tokens,
     num_rows,
     num_inputs,
@@ -161,13 +150,13 @@ def small_linear_kernel(
     tokens = tl.arange(0, BLOCK_TOKENS)
     is_token = tokens < num_tokens
     token_ptrs = x_ptr + tokens * x_stride
-    sums, squares = _multiply(row_ptrs, token_ptrs, norm_ptr, is_token, start, end, BLOCK_INPUTS)
+    sums = _multiply(row_ptrs, token_ptrs, is_token, start, end, BLOCK_INPUTS)
 
     is_last = True
     if NUM_SPLITS > 1:
-        piece: tl.constexpr = BLOCK_TOKENS * (BLOCK_ROWS + 1)
+        piece: tl.constexpr = BLOCK_TOKENS * BLOCK_ROWS
         pieces = partials_ptr + tile * NUM_SPLITS * piece
-        _store_partial(pieces + split * piece, sums, squares, is_token)
+        _store_partial(pieces + split * piece, sums, is_token)
         tl.debug_barrier()  # all of this program's stores come before its arrival
         arrived = tl.atomic_add(counters_ptr + tile, 1, sem="acq_rel", scope="gpu")
         is_last = arrived == NUM_SPLITS - 1
@@ -178,12 +167,10 @@ def small_linear_kernel(
         if ADDS:
             before = tl.load(out_ptrs, mask=is_token[None, :], other=0.0)
         if NUM_SPLITS > 1:
-            results, squares = _add_partials(pieces, is_token, BLOCK_ROWS, NUM_SPLITS)
+            results = _add_partials(pieces, is_token, BLOCK_ROWS, NUM_SPLITS)
             tl.store(counters_ptr + tile, 0)
         else:
             results = sums
-        if norm_ptr is not None:
-            results *= tl.rsqrt(squares / num_inputs + norm_eps)[None, :]
         if bias_ptr is not None:
             results += tl.load(bias_ptr + rows).to(tl.float32)[:, None]
         if IS_GATED:
@@ -220,42 +207,30 @@ def _prefetch(row_ptrs, NUM_INPUTS: tl.constexpr):
 
 
 @triton.jit
-def _multiply(row_ptrs, token_ptrs, norm_ptr, is_token, start, end, BLOCK_INPUTS: tl.constexpr):
-    """Sums [rows, tokens] over inputs from start to end, and the tokens' sums of squares."""
+def _multiply(row_ptrs, token_ptrs, is_token, start, end, BLOCK_INPUTS: tl.constexpr):
+    """Sums [rows, tokens] over inputs from start to end."""
     NUM_TOKENS: tl.constexpr = token_ptrs.shape[0]
     inputs = tl.arange(0, BLOCK_INPUTS)
     weight_ptrs = row_ptrs[:, None] + start + inputs[None, :]
     x_ptrs = token_ptrs[:, None] + start + inputs[None, :]
     sums = tl.zeros([row_ptrs.shape[0], NUM_TOKENS], tl.float32)
-    squares = tl.zeros([NUM_TOKENS, BLOCK_INPUTS], tl.float32)
-    if norm_ptr is not None:
-        gains = tl.load(norm_ptr + start + inputs)
-    for block_start in range(start, end, BLOCK_INPUTS):
+    for _ in range(start, end, BLOCK_INPUTS):
         weight = tl.load(weight_ptrs)
         x = tl.load(x_ptrs, mask=is_token[:, None], other=0.0)
-        if norm_ptr is not None:
-            # Too small to be copied ahead into shared memory as weights are: one block ahead.
-            next_start = tl.minimum(block_start + BLOCK_INPUTS, end - BLOCK_INPUTS)
-            next_gains = tl.load(norm_ptr + next_start + inputs)
-            wide = x.to(tl.float32)
-            squares += wide * wide
-            x = (wide * gains.to(tl.float32)[None, :]).to(x.dtype)
-            gains = next_gains
         sums = tl.dot(weight, tl.trans(x), sums)
         weight_ptrs += BLOCK_INPUTS
         x_ptrs += BLOCK_INPUTS
-    return sums, tl.sum(squares, axis=1)
+    return sums
 
 
 @triton.jit
-def _store_partial(piece, sums, squares, is_token):
-    """[tokens, rows] sums, then [tokens] sums of squares."""
+def _store_partial(piece, sums, is_token):
+    """A program's sums, as [tokens, rows]."""
     NUM_ROWS: tl.constexpr = sums.shape[0]
     NUM_TOKENS: tl.constexpr = sums.shape[1]
     rows, tokens = tl.arange(0, NUM_ROWS), tl.arange(0, NUM_TOKENS)
     sum_ptrs = piece + tokens[None, :] * NUM_ROWS + rows[:, None]
     tl.store(sum_ptrs, sums, mask=is_token[None, :])
-    tl.store(piece + NUM_TOKENS * NUM_ROWS + tokens, squares, mask=is_token)
 
 
 @triton.jit
@@ -264,14 +239,11 @@ def _add_partials(pieces, is_token, NUM_ROWS: tl.constexpr, NUM_SPLITS: tl.const
     NUM_TOKENS: tl.constexpr = is_token.shape[0]
     rows, tokens = tl.arange(0, NUM_ROWS), tl.arange(0, NUM_TOKENS)
     sum_ptrs = pieces + tokens[None, :] * NUM_ROWS + rows[:, None]
-    square_ptrs = pieces + NUM_TOKENS * NUM_ROWS + tokens
     sums = tl.zeros([NUM_ROWS, NUM_TOKENS], tl.float32)
-    squares = tl.zeros([NUM_TOKENS], tl.float32)
     for split in tl.range(NUM_SPLITS, loop_unroll_factor=2):
-        offset = split * NUM_TOKENS * (NUM_ROWS + 1)
+        offset = split * NUM_TOKENS * NUM_ROWS
         sums += tl.load(sum_ptrs + offset, is_token[None, :], other=0.0, cache_modifier=".cg")
-        squares += tl.load(square_ptrs + offset, is_token, other=0.0, cache_modifier=".cg")
-    return sums, squares
+    return sums
 
 
 @triton.jit

@@ -26,7 +26,6 @@ def test_rows_are_dense_and_a_leaving_sequence_is_replaced_by_the_last() -> None
     assert table.seq_ids == [7, 3, 9]
     table.update(sequences({9: (4, 5), 3: (2,)}))
     assert table.seq_ids == [9, 3]
-    assert table.row_of(9) == 0
     assert table.block_tables[0, :2].tolist() == [4, 5]
 
 

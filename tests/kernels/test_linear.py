@@ -1,13 +1,7 @@
 import pytest
 import torch
 
-from legato.kernels.linear import (
-    gated_linear,
-    linear,
-    linear_add_,
-    norm_gated_linear,
-    norm_linear,
-)
+from legato.kernels.linear import gated_linear, linear, linear_add_
 
 
 @pytest.mark.parametrize("num_tokens", [0, 1, 7])
@@ -35,12 +29,3 @@ def test_gates_are_the_first_half_of_the_rows() -> None:
     x, weight, bias = torch.randn(3, 24), torch.randn(10, 24), torch.randn(10)
     gate, up = (x @ weight.T + bias).chunk(2, dim=1)
     torch.testing.assert_close(gated_linear(x, weight, bias), gate * gate.sigmoid() * up)
-
-
-def test_inputs_are_normed_first() -> None:
-    x, norm_weight, weight = torch.randn(3, 24), torch.randn(24), torch.randn(10, 24)
-    normed = x / x.square().mean(dim=1, keepdim=True).sqrt() * norm_weight
-    torch.testing.assert_close(norm_linear(x, norm_weight, 0.0, weight, None), normed @ weight.T)
-    torch.testing.assert_close(
-        norm_gated_linear(x, norm_weight, 0.0, weight, None), gated_linear(normed, weight, None)
-    )

@@ -3,15 +3,12 @@ import torch
 
 from legato.kernels.random import exponential_noise
 from legato.kernels.sampling import (
-    add_to_tokens_,
     adjust_logits,
-    apply_repetition_penalty_,
     draw,
     filter_logits,
     filter_min_p_,
     filter_top_k_top_p_,
     sample,
-    token_ranks,
 )
 from legato.kernels.token_counts import set_counts_
 from legato.tests.kernels.asked_rows import asked_rows, mask_words
@@ -67,20 +64,6 @@ def test_min_p_is_relative_to_the_likeliest() -> None:
     assert kept(logits) == [[1, 3], [0, 1, 3, 4]]
 
 
-def test_repetition_pushes_both_signs_down() -> None:
-    logits = torch.tensor([[2.0, -2.0, 1.0], [2.0, -2.0, 1.0]])
-    apply_repetition_penalty_(
-        logits, torch.tensor([1, 1]), torch.tensor([0, 1]), torch.tensor([2.0, 2.0])
-    )
-    assert logits.tolist() == [[2.0, -2.0, 1.0], [1.0, -4.0, 1.0]]
-
-
-def test_values_are_added_at_their_tokens() -> None:
-    logits = torch.zeros(2, 3)
-    add_to_tokens_(logits, torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([1.5, -1.0]))
-    assert logits.tolist() == [[0.0, 0.0, 1.5], [-1.0, 0.0, 0.0]]
-
-
 def test_draws_follow_the_probabilities() -> None:
     count = 20_000
     noise = exponential_noise(torch.full((count,), 11), torch.arange(count), 5)
@@ -96,11 +79,6 @@ def test_excluded_tokens_are_never_drawn() -> None:
     logits[:, 2] = -50.0
     noise = exponential_noise(torch.arange(1000), torch.zeros(1000, dtype=torch.int64), 4)
     assert set(draw(logits, noise).tolist()) == {2}
-
-
-def test_the_likeliest_token_has_rank_one() -> None:
-    logits = PROBABILITIES.log().repeat(3, 1)
-    assert token_ranks(logits, torch.tensor([1, 4, 2])).tolist() == [1, 3, 5]
 
 
 def test_a_row_without_temperature_takes_the_likeliest_token_and_the_lowest_of_equals() -> None:
@@ -156,6 +134,12 @@ def test_bias_comes_before_penalties_and_bans_after_all() -> None:
     # (1 + 1) / 2 - 0.5 - 0.25;  1 / 2 - 0.5 - 2 * 0.25;  -1 * 2, of the prompt alone
     expected = [[0.25, -0.5, -2.0, float("-inf")], [1.0, 1.0, -1.0, 1.0]]
     assert adjust_logits(logits, rows).tolist() == expected
+
+
+def test_rows_that_ask_for_nothing_take_the_likeliest_token_of_unchanged_logits() -> None:
+    logits, rows = torch.randn(3, 45), asked_rows(3, 45, CPU)
+    assert torch.equal(adjust_logits(logits, rows), logits)
+    assert torch.equal(sample(logits, rows), logits.argmax(dim=-1))
 
 
 def test_a_mask_bans_what_it_does_not_allow() -> None:

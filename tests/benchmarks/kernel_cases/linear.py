@@ -88,13 +88,6 @@ def _step_norm_kernels(layer: Layer, inputs: Inputs) -> None:
     gpu.linear_add_(inputs.gated, layer.down, None, inputs.residual)
 
 
-def _step_fused_norms(layer: Layer, inputs: Inputs) -> None:
-    gpu.norm_linear(inputs.residual, layer.norm, EPS, layer.qkv, None)
-    gpu.linear_add_(inputs.hidden, layer.output, None, inputs.residual)
-    gpu.norm_gated_linear(inputs.residual, layer.norm, EPS, layer.gate_up, None)
-    gpu.linear_add_(inputs.gated, layer.down, None, inputs.residual)
-
-
 def _prepare(num_tokens: int, step: Step, checks: bool) -> Prepared:
     layers, head, inputs = _layers(), _head(), _inputs(num_tokens)
     multiply = F.linear if step is _step_cublas else gpu.linear
@@ -120,13 +113,6 @@ def _worst_error_ratio(num_tokens: int) -> float:
         _error_ratio(ours[0], _add, residual, hidden, layer.output),
         _error_ratio(ours[1], _add, residual, gated, layer.down),
         _error_ratio(gpu.gated_linear(hidden, layer.gate_up, None), _gated, hidden, layer.gate_up),
-        _error_ratio(
-            gpu.norm_linear(hidden, layer.norm, EPS, layer.qkv, None),
-            _normed,
-            hidden,
-            layer.norm,
-            layer.qkv,
-        ),
     )
 
 
@@ -136,10 +122,6 @@ def _add(residual: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch
 
 def _gated(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return twins.gated_linear(x, weight, None)
-
-
-def _normed(x: torch.Tensor, norm: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return twins.norm_linear(x, norm, EPS, weight, None)
 
 
 def _error_ratio(
@@ -169,5 +151,4 @@ CASES = [
     ),
     *(_case("cuBLAS", m, _step_cublas) for m in (1, 8, 16, 32, 64, 128)),
     *(_case("with norm kernels", m, _step_norm_kernels) for m in (1, 8, 16)),
-    *(_case("with norms inside", m, _step_fused_norms) for m in (1, 8, 16)),
 ]

@@ -11,9 +11,10 @@ from legato.kernels import sampling as sampling_twin
 from legato.kernels.gpu.logprobs import token_logprobs
 from legato.kernels.gpu.sampling import sample
 from legato.kernels.gpu.sampling_config import SamplingConfig, candidates
-from legato.kernels.sampling_rows import SamplingRows, padding_rows
+from legato.kernels.sampling_rows import SamplingRows
 from legato.tests.benchmarks.gpu_timing import num_cold_copies
 from legato.tests.benchmarks.kernel_case import KernelCase, Prepared, Unit
+from legato.tests.kernels.asked_rows import padding_rows
 
 VOCAB_SIZE = 151_936
 NUM_TOP = 20

@@ -7,13 +7,11 @@ from legato.tests.kernels.gpu.compiled import CompileSpec
 
 _SIGNATURE = {
     "x_ptr": "*bf16",
-    "norm_ptr": "*bf16",
     "weight_ptr": "*bf16",
     "bias_ptr": "*bf16",
     "out_ptr": "*bf16",
     "partials_ptr": "*fp32",
     "counters_ptr": "*i32",
-    "norm_eps": "fp32",
     "num_tokens": "i32",
     "num_rows": "i32",
     "num_inputs": "i32",
@@ -31,7 +29,7 @@ def _spec(
     required: tuple[str, ...],
     fused: tuple[str, ...] = (),
 ) -> CompileSpec:
-    """`fused`: of "norm", "gate" and "add"."""
+    """`fused`: of "gate" and "add"."""
     constants: dict[str, object] = {
         "bias_ptr": None,
         "IS_GATED": "gate" in fused,
@@ -43,8 +41,6 @@ def _spec(
         "PREFETCH_INPUTS": config.prefetch_inputs(4096),
         "IS_EARLY": True,
     }
-    if "norm" not in fused:
-        constants["norm_ptr"] = None
     if config.num_splits == 1:
         constants["partials_ptr"] = None
     return CompileSpec(
@@ -67,12 +63,12 @@ _LARGE = SmallLinearConfig(128, 64, num_splits=4, num_warps=8, num_stages=4)
 _SMALL = SmallLinearConfig(16, 256, num_splits=1, num_warps=4, num_stages=7)
 
 SPECS = [
-    _spec("norm, qkv", 16, _SPLIT, _WGMMA, ("norm",)),
+    _spec("qkv", 16, _SPLIT, _WGMMA),
     _spec("output and down projection", 16, _SPLIT, _WGMMA, ("add",)),
-    _spec("norm, gate and up", 16, _TALL, _WGMMA, ("norm", "gate")),
-    _spec("norm, gate and up, more rows", 16, _WIDE, _WGMMA, ("norm", "gate")),
+    _spec("gate and up", 16, _TALL, _WGMMA, ("gate",)),
+    _spec("gate and up, more rows", 16, _WIDE, _WGMMA, ("gate",)),
     _spec("head", 16, _TALL, _WGMMA),
     _spec("64 tokens, gate and up", 64, _LARGE, _WGMMA, ("gate",)),
     _spec("64 tokens, down projection", 64, _LARGE, _WGMMA, ("add",)),
-    _spec("few rows", 16, _SMALL, ("mma.sync",), ("norm",)),
+    _spec("few rows", 16, _SMALL, ("mma.sync",)),
 ]

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 from functools import partial
 
 import pytest
@@ -14,7 +15,15 @@ FIRST_PROGRAM, VALUE_SCALE = 2, 0.5
 
 @triton.jit
 def _finish_parts(  # noqa: PLR0913
-    results, lses, partial_outputs, partial_lses, arrivals, output, SHAPE: tl.constexpr
+    results,
+    lses,
+    partial_outputs,
+    partial_lses,
+    arrivals,
+    output,
+    first_program,
+    value_scale,
+    SHAPE: tl.constexpr,
 ):
     """Each program has one part of the same piece."""
     part = tl.program_id(0)
@@ -27,8 +36,8 @@ def _finish_parts(  # noqa: PLR0913
     result = tl.load(pointers, mask, float("nan"))
     lse = tl.load(lses + row_of_part, is_row, float("nan"))
     finish_part(
-        result, lse, 2 + part, 2, tl.num_programs(0), partial_outputs, partial_lses, arrivals,
-        output, 0.5, SHAPE,
+        result, lse, first_program + part, first_program, tl.num_programs(0), partial_outputs,
+        partial_lses, arrivals, output, value_scale, SHAPE,
     )  # fmt: skip
 
 
@@ -43,7 +52,7 @@ def finish(results: torch.Tensor, lses: torch.Tensor) -> torch.Tensor:
     outputs = [new((group, head_dim)) for _ in range(2)]
     for output in outputs:
         arguments = (results.to(DEVICE), lses.to(DEVICE), *workspace, arrivals, output)
-        _finish_parts[(num_parts,)](*arguments, SHAPE=shape)
+        _finish_parts[(num_parts,)](*arguments, FIRST_PROGRAM, VALUE_SCALE, SHAPE=shape)
     assert not arrivals.any()
     assert torch.equal(*outputs)
     return outputs[0].cpu()

@@ -10,7 +10,6 @@ from legato.tests.kernels.gpu.device import DEVICE, DTYPES, HAS_GPU, TOLERANCES
 
 # The kernel takes what tensor cores do: types of two bytes.
 TYPES = [dtype for dtype in DTYPES if dtype is not torch.float32]
-EPS = 1e-5
 WHOLE = SmallLinearConfig(16, 64, num_splits=1, num_warps=4, num_stages=3)
 SPLIT = SmallLinearConfig(16, 64, num_splits=3, num_warps=4, num_stages=3)
 TALL = SmallLinearConfig(64, 64, num_splits=2, num_warps=4, num_stages=4)
@@ -64,20 +63,6 @@ def test_gates_are_the_first_half_of_the_rows(make: Make, config: SmallLinearCon
     assert_close(out, F.silu(gate) * up)
 
 
-@pytest.mark.parametrize("is_gated", [False, True])
-@pytest.mark.parametrize("config", [WHOLE, SPLIT])
-def test_inputs_are_normed_first(make: Make, config: SmallLinearConfig, is_gated: bool) -> None:
-    x, norm_weight, weight, bias = 3 * make(5, 192), make(192), make(64, 192), make(64)
-    out = torch.full_like(make(5, 32 if is_gated else 64), torch.nan)
-    small_linear(x, weight, bias, out, config, Fused(norm_weight, EPS, is_gated))
-    normed = F.rms_norm(x.double(), (192,), norm_weight.double(), EPS)
-    wanted = F.linear(normed, weight.double(), bias.double())
-    if is_gated:
-        gate, up = wanted.chunk(2, dim=1)
-        wanted = F.silu(gate) * up
-    assert_close(out, wanted)
-
-
 def test_rows_may_have_strides(make: Make) -> None:
     x, weight, out = make(4, 3 * 128), make(64, 128), make(4, 2 * 64)
     neighbours = out[:, 64:].clone()
@@ -114,14 +99,14 @@ def test_equal_inputs_give_equal_bits_time_after_time(make: Make) -> None:
 @pytest.mark.gpu
 def test_kernels_that_follow_each_other_in_a_graph_see_each_others_results(make: Make) -> None:
     """Each may start before the one before it has ended."""
-    weights = [make(256, 256) / 16 for _ in range(20)]
-    x, normed_by = make(4, 256), torch.ones_like(make(256))
+    weights = [make(256, 256) / 16 for _ in range(20)]  # products are about as large as inputs
+    x = make(4, 256)
 
     def chain() -> torch.Tensor:
         hidden = x
         for weight in weights:
             out = torch.empty_like(hidden)
-            small_linear(hidden, weight, None, out, TALL, Fused(normed_by, EPS))
+            small_linear(hidden, weight, None, out, TALL)
             hidden = out
         return hidden
 
@@ -135,5 +120,5 @@ def test_kernels_that_follow_each_other_in_a_graph_see_each_others_results(make:
         graph.replay()
         wanted = x.double()
         for weight in weights:
-            wanted = F.linear(F.rms_norm(wanted, (256,), None, EPS), weight.double())
+            wanted = F.linear(wanted, weight.double())
         torch.testing.assert_close(result.double(), wanted, atol=0.1, rtol=0.1)
