@@ -1,6 +1,6 @@
 """Many small arrays that go to a device in one copy.
 
-    host, pinned   | query_starts | context_lens | temperatures | ...      one range of bytes
+    host           | query_starts | context_lens | temperatures | ...      one range of bytes
                           |  one copy
     device         | query_starts | context_lens | temperatures | ...      the same, as tensors
 
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 _ALIGNMENT_BYTES = 16  # of every array: kernels load that much at a time
+_NUM_STAGES = 3  # uploads that may be on their way at a time before the host waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class PackedBuffers:
         offsets = dict(zip(fields, accumulate(sizes, initial=0), strict=False))
         self._host_bytes = torch.zeros(sum(sizes), dtype=torch.uint8)
         self._device_bytes = torch.zeros(sum(sizes), dtype=torch.uint8, device=device)
+        self._stages = [
+            (torch.empty_like(self._host_bytes, pin_memory=True), torch.cuda.Event())
+            for _ in range(_NUM_STAGES if device.type == "cuda" else 0)
+        ]
+        self._next_stage = 0
         self.host: dict[str, NDArray[Any]] = {
             name: self._part(self._host_bytes, offsets[name], field).numpy()
             for name, field in fields.items()
@@ -57,12 +63,15 @@ class PackedBuffers:
     def upload(self) -> None:
         """Copies all arrays to the device, in the order of its stream; the host may go on writing.
 
-        A copy from memory that the host may change needs a stage of its own, which the allocator
-        of pinned memory keeps until the device has read it.
+        A copy reads its source later, so the host's arrays are first copied to a stage: memory
+        that is not written again before the device has read it.
         """
-        if self._device_bytes.device.type == "cpu":
+        if not self._stages:
             self._device_bytes.copy_(self._host_bytes)
             return
-        stage = torch.empty_like(self._host_bytes, pin_memory=True)
+        stage, was_read = self._stages[self._next_stage]
+        self._next_stage = (self._next_stage + 1) % len(self._stages)
+        was_read.synchronize()
         stage.copy_(self._host_bytes)
         self._device_bytes.copy_(stage, non_blocking=True)
+        was_read.record()
