@@ -9,6 +9,7 @@ It is the same for both roles. It knows neither Ray nor gRPC: streams come in as
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from functools import partial
@@ -34,6 +35,7 @@ from legato.cluster.wire import (
 from legato.engine.batch import SequenceOutput
 from legato.engine.core import EngineCore
 from legato.engine.errors import EngineError
+from legato.engine.grammar_compiler import GrammarCompiler
 from legato.engine.stats import EngineStats
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ class Worker:
         self.sink = HandoverSink(self.engine, pool, secret, self._on_started)
         self.source = HandoverSource(self.engine, pool, self.rates)
         self._pool = pool
+        self._grammars = core.grammars
+        self._compiling: set[asyncio.Task[None]] = set()
         self._by_seq: dict[int, LiveRequest] = {}
         self._sessions: dict[Stream[ToWorker], dict[int, LiveRequest]] = {}
 
@@ -98,8 +102,25 @@ class Worker:
             return
         live = LiveRequest(stream, submit, self._forget)
         requests[submit.request] = live
-        if submit.prefill_at is not None:
-            self.sink.submit(live, submit.prefill_at)
+        if submit.params.structured_output is None or self._grammars is None:
+            self._start(live)
+        else:
+            task = asyncio.create_task(self._compile(live, self._grammars))
+            self._compiling.add(task)
+            task.add_done_callback(self._compiling.discard)
+
+    async def _compile(self, live: LiveRequest, grammars: GrammarCompiler) -> None:
+        """Starts a request once its grammar is compiled: the engine's thread must not wait."""
+        structured = live.submit.params.structured_output
+        assert structured is not None
+        with contextlib.suppress(Exception):  # the engine will say it again, and is answered for
+            await asyncio.to_thread(grammars.compile_check, structured, "structured_output")
+        if not live.is_over:
+            self._start(live)
+
+    def _start(self, live: LiveRequest) -> None:
+        if live.submit.prefill_at is not None:
+            self.sink.submit(live, live.submit.prefill_at)
             return
         self.engine.request(
             lambda core: core.add(live.sequence_request), partial(self._on_started, live), live.fail

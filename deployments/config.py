@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from legato.deployments.openai.message.dialect import REASONING_PARSERS, TOOL_PARSERS
 from legato.engine.builtin_model import BUILTIN_MODEL_NAME, builtin_model_directory
 from legato.engine.config import (
     CacheOptions,
@@ -62,6 +63,19 @@ class ServerOptions:
     )
     chat_template: str | None = option(
         None, "Jinja chat template, or a file that holds one; default: the model's"
+    )
+    tool_call_parser: str | None = option(
+        None,
+        "how the model writes tool calls; default: what its chat template shows",
+        TOOL_PARSERS,
+    )
+    enable_auto_tool_choice: bool = option(
+        True, "the model may call tools of its own accord, where its calls can be read"
+    )
+    reasoning_parser: str | None = option(
+        None,
+        "how the model writes what it thinks; default: what its chat template shows",
+        REASONING_PARSERS,
     )
     max_body_bytes: int = option(16 << 20, "longest request body that is read", minimum=1)
     shutdown_timeout: float = option(

@@ -22,6 +22,8 @@ from legato.deployments.config import AppConfig
 from legato.deployments.listener import Listener, bind
 from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.app import create_app
+from legato.deployments.openai.grammar_service import GrammarService
+from legato.deployments.openai.message.dialect import find_dialect
 from legato.deployments.openai.service import ApiKeys, ApiService, Limits, ServingInfo
 from legato.deployments.openai.tokenizer import TokenizerService
 from legato.deployments.router import RouterOptions
@@ -125,6 +127,13 @@ async def start(options: RouterOptions) -> RouterService:
                 generation_defaults=model.sampling_defaults,
             ),
             metrics=metrics,
+            grammars=GrammarService(tokenizer, model.vocab_size),
+            dialect=find_dialect(
+                tokenizer.hf.chat_template,
+                config.server.tool_call_parser,
+                config.server.reasoning_parser,
+                config.server.enable_auto_tool_choice,
+            ),
             api_keys=ApiKeys.from_plain(config.server.api_key),
             limits=Limits(max_body_bytes=config.server.max_body_bytes),
         )

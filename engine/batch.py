@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from legato.engine.grammar_state import GrammarState
 from legato.engine.sampling_params import SamplingParams
 
 
@@ -52,6 +53,9 @@ class SamplingInput(msgspec.Struct, frozen=True, gc=False):
     # token that it takes comes on top.
     output_token_ids: tuple[int, ...]
     banned_token_ids: tuple[int, ...]  # EOS and stop ids while min_tokens is not reached
+    # Of a sequence whose answer has a form: at `position`, where it stays until this is sampled.
+    # Bans give way where it allows nothing else.
+    grammar: GrammarState | None = None
 
 
 class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
@@ -75,8 +79,20 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """A batch that is the one launched before it, one token further.
+
+    It has the same sequences in the same order, each takes the token that it has sampled there,
+    and nobody asks for anything new. A runner need not look at them one by one.
+    """
+
+    grown: tuple[int, ...]  # places in the batch whose block tables have got longer
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduledBatch:
     sequences: tuple[ScheduledSequence, ...]
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True, slots=True)

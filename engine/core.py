@@ -13,7 +13,8 @@ step before it has finished the last one, and never waits for the host:
 
 Step 2 is planned without the tokens that step 1 samples: they go from step to step on the device
 (`ScheduledSequence.takes_sampled`), and here they only count. What was planned in vain - the row of
-a sequence that ended, left or was paused meanwhile - is dropped when its step is collected.
+a sequence that ended, left or was paused meanwhile - is dropped when its step is collected. A
+sequence whose answer has a form sits out until its token is known: what may follow depends on it.
 
 `LLM` drives it in a loop; a worker's actor drives it from one thread, and moves sequences between
 engines with the handover calls. It knows no text, no network and no other engine. Nothing in it
@@ -30,8 +31,10 @@ import torch
 from legato.engine.batch import RunResult, SequenceOutput, SequenceRequest, StepResult
 from legato.engine.block_manager import BlockManager
 from legato.engine.block_pool import BlockPool
-from legato.engine.config import EngineConfig
-from legato.engine.errors import EngineError, OverloadedError
+from legato.engine.config import EngineConfig, ModelOptions
+from legato.engine.errors import EngineError, InvalidRequestError, OverloadedError
+from legato.engine.grammar_compiler import GrammarCompiler
+from legato.engine.grammar_state import GrammarState
 from legato.engine.handover import BlockReservation, PausedSequence, PinnedBlock
 from legato.engine.kv_cache import allocate_pool, pool_memory_bytes
 from legato.engine.kv_layout import KVCacheSpec, PoolDemand, num_blocks_for
@@ -54,9 +57,14 @@ class EngineCore:
     """
 
     def __init__(
-        self, runner: Runner, limits: EngineLimits, clock: Callable[[], float] = time.monotonic
+        self,
+        runner: Runner,
+        limits: EngineLimits,
+        clock: Callable[[], float] = time.monotonic,
+        grammars: GrammarCompiler | None = None,
     ) -> None:
         self.limits = limits
+        self.grammars = grammars  # None: no structured output
         self.failure: EngineError | None = None
         self._pipeline = StepPipeline(runner)
         self._clock = clock
@@ -107,7 +115,7 @@ class EngineCore:
         )
         runner.attach_pool(pool_factory(runner.kv_spec, num_blocks, device))
         runner.capture(on_progress)
-        return cls(runner, limits)
+        return cls(runner, limits, grammars=_grammars(config.model, limits))
 
     # ------------------------------------------------------------ requests
 
@@ -115,10 +123,12 @@ class EngineCore:
         """Raises what `add` would raise for a request that can never be served.
 
         Raises:
-            InvalidRequestError: empty prompt, or token ids outside the vocabulary.
+            InvalidRequestError: empty prompt, token ids outside the vocabulary, or structured
+                output that cannot be had.
             ContextLengthError: it does not fit the context or the KV cache.
         """
         self.limits.total_tokens(request)
+        self._grammar_of(request)
 
     def add(self, request: SequenceRequest) -> int:
         """Queues a sequence and returns its id, which is never used again.
@@ -233,9 +243,18 @@ class EngineCore:
             raise self.failure
 
     def _new_sequence(self, request: SequenceRequest) -> Sequence:
-        seq = Sequence.of(self._next_seq_id, request, self.limits, self._clock())
+        grammar = self._grammar_of(request)
+        seq = Sequence.of(self._next_seq_id, request, self.limits, self._clock(), grammar)
         self._next_seq_id += 1
         return seq
+
+    def _grammar_of(self, request: SequenceRequest) -> GrammarState | None:
+        structured = request.params.structured_output
+        if structured is None:
+            return None
+        if self.grammars is None:
+            raise InvalidRequestError("structured output needs a tokenizer", "structured_output")
+        return self.grammars.start(structured, request.output_token_ids)
 
     # ------------------------------------------------------------ source of a handover
 
@@ -345,3 +364,10 @@ class EngineCore:
     def give_back(self, block_ids: Seq[int]) -> None:
         """Frees reserved blocks that will not be adopted, in the order of the sequence."""
         self._pool.release(block_ids)
+
+
+def _grammars(options: ModelOptions, limits: EngineLimits) -> GrammarCompiler | None:
+    if options.skip_tokenizer_init:
+        return None
+    name = options.tokenizer or options.model
+    return GrammarCompiler.for_model(name, limits.vocab_size, limits.eos_token_ids)

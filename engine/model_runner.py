@@ -22,7 +22,7 @@ from legato.engine.model_plan import ModelPlan, choose_device, plan_model
 from legato.engine.models.decoder_weights import DecoderWeights
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.weights import Placement, dummy_weights, load_weights
-from legato.engine.pending_step import PendingLogprobs, PendingStep
+from legato.engine.pending_step import PendingLogprobs, PendingStep, SampleCopies
 from legato.engine.step_graphs import StepGraphs
 from legato.engine.step_halves import StepHalves
 from legato.engine.step_state import StepLimits, StepState
@@ -61,6 +61,8 @@ class ModelRunner:
         )
         self._halves = StepHalves(model.weights, model.config, self._kernels, self._state, shape)
         self._graphs = StepGraphs(self._halves, limits)
+        num_places = self.pipeline_depth + 1
+        self._copies = SampleCopies(limits.max_num_seqs, num_places, model.device)
         self._kv_pool: torch.Tensor | None = None
 
     @classmethod
@@ -137,7 +139,8 @@ class ModelRunner:
         with torch.inference_mode():
             shape = self._state.fill(batch)
             self._graphs.body(shape, self._pool())
-            logprobs = self._tail(batch, shape.num_samples) if shape.num_samples else None
+            self._state.sampling.fill_masks()  # while a GPU computes the body
+            logprobs = self._tail(shape.num_samples) if shape.num_samples else None
             return self._collect(shape.num_samples, logprobs)
 
     def logits(self, batch: ScheduledBatch) -> torch.Tensor:
@@ -149,26 +152,20 @@ class ModelRunner:
             order = torch.from_numpy(self._state.sample_order).to(logits.device)
             return logits[order].to(torch.float32)
 
-    def _tail(self, batch: ScheduledBatch, num_samples: int) -> PendingLogprobs | None:
-        num_top = tuple(
-            seq.sampling.params.logprobs for seq in batch.sequences if seq.sampling is not None
-        )
-        wanted = [number for number in num_top if number is not None]
-        if not wanted:
+    def _tail(self, num_samples: int) -> PendingLogprobs | None:
+        num_top = self._state.num_top_logprobs
+        if num_top is None:
             self._graphs.tail(num_samples)
             return None
         logits = self._graphs.tail_with_logits(num_samples)
         sampled = self._state.sampled[:num_samples]
-        tensors = self._kernels.token_logprobs(logits, sampled, max(wanted))
+        most = max(number for number in num_top if number is not None)
+        tensors = self._kernels.token_logprobs(logits, sampled, min(most, logits.shape[1]))
         return PendingLogprobs(tuple(map(_to_host, tensors)), num_top)
 
     def _collect(self, num_samples: int, logprobs: PendingLogprobs | None) -> PendingStep:
         """Has the samples copied to the host; a step without any is waited for as well."""
-        token_ids = _to_host(self._state.sampled[:num_samples])
-        is_done = None
-        if self.model.device.type == "cuda":
-            is_done = torch.cuda.Event()
-            is_done.record()
+        token_ids, is_done = self._copies.start(self._state.sampled[:num_samples])
         return PendingStep(token_ids, self._state.sample_order, logprobs, is_done)
 
     def _pool(self) -> torch.Tensor:

@@ -61,3 +61,31 @@ class PendingStep:
             top = tuple(zip(top_ids[index][:num_top], top_values[index][:num_top], strict=True))
             results.append(TokenLogprobs(token_ids[index], chosen[index], ranks[index], top))
         return results
+
+
+class SampleCopies:
+    """Takes samples to the host through memory that was pinned once.
+
+    A place is used again when `num_places` more steps have been launched: by then its samples have
+    been waited for.
+    """
+
+    def __init__(self, max_samples: int, num_places: int, device: torch.device) -> None:
+        self._places = [
+            (torch.empty(max_samples, dtype=torch.int64, pin_memory=True), torch.cuda.Event())
+            for _ in range(num_places if device.type == "cuda" else 0)
+        ]
+        self._next_place = 0
+
+    def start(self, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        """The copy, and the event behind it; without a GPU, the copy is done.
+
+        With no samples either, the event tells when the device has finished the step.
+        """
+        if not self._places:
+            return token_ids.clone(), None
+        place, is_done = self._places[self._next_place]
+        self._next_place = (self._next_place + 1) % len(self._places)
+        copy = place[: token_ids.shape[0]].copy_(token_ids, non_blocking=True)
+        is_done.record()
+        return copy, is_done

@@ -42,6 +42,10 @@ class RowTable:
             if self._tables[row] is not seq.block_table:
                 self._write(row, seq.block_table)
 
+    def grow(self, seq: ScheduledSequence) -> None:
+        """Takes over a longer block table of a sequence that has a row."""
+        self._write(self._row_of[seq.seq_id], seq.block_table)
+
     def take_changes(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Entries that have changed since the last call: flat indices, and their values."""
         if not self._changes:

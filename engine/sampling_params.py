@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from legato.engine.errors import InvalidRequestError
+from legato.engine.structured_output import StructuredOutput
 
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
@@ -46,6 +47,7 @@ class SamplingParams:
     min_tokens: int = 0
     logprobs: int | None = None  # top-n beside the chosen token's; 0: the chosen token's alone
     skip_special_tokens: bool = True
+    structured_output: StructuredOutput | None = None
 
     def __post_init__(self) -> None:
         for name in ("stop", "stop_token_ids"):
@@ -94,10 +96,6 @@ class SamplingParams:
             _check(self.min_tokens <= self.max_tokens, "must not exceed max_tokens", "min_tokens")
         if self.logprobs is not None:
             _check(0 <= self.logprobs <= MAX_LOGPROBS, f"must be 0 to {MAX_LOGPROBS}", "logprobs")
-
-    @property
-    def is_greedy(self) -> bool:
-        return self.temperature == 0
 
     @property
     def has_penalties(self) -> bool:

@@ -29,9 +29,9 @@ The scheduler holds no tensor, and runs in its caller's thread.
 """
 
 from legato.engine.batch import (
-    FinishReason,
     RunResult,
     SampledToken,
+    ScheduledBatch,
     SequenceOutput,
 )
 from legato.engine.block_manager import BlockManager
@@ -58,6 +58,7 @@ class Scheduler:
         self._sequences: dict[int, Sequence] = {}
         self._waiting = SequenceQueue()
         self._running = SequenceQueue()
+        self._last_batch: ScheduledBatch | None = None
         self._is_blocked = False  # the first waiting sequence lacks blocks or a slot
 
     # ------------------------------------------------------------ what there is
@@ -163,7 +164,7 @@ class Scheduler:
             self._is_blocked = True
         else:
             self._is_blocked = not self._admit(plan, now_s)
-        return plan.finish()
+        return plan.finish(self._last_batch)
 
     def _grow_running(self) -> tuple[list[tuple[Sequence, int]], bool]:
         """Who can go on now, best rank first, with the tokens needed; whether one lacks blocks."""
@@ -223,6 +224,7 @@ class Scheduler:
     def launched(self, step: PlannedStep) -> None:
         """The planned step is under way: the next one is planned on top of it."""
         number = self._steps.launch()
+        self._last_batch = step.batch
         for part in step.batch.sequences:
             self._sequences[part.seq_id].launched(number, part)
 
@@ -253,6 +255,7 @@ class Scheduler:
     def _append(self, seq: Sequence, sampled: SampledToken, now_s: float) -> SequenceOutput:
         position, is_first = seq.num_output_tokens, seq.timing is None
         finish_reason = seq.append(sampled.token_id, now_s)
+        is_stopped = finish_reason is not None and sampled.token_id in seq.stop_ids
         if finish_reason is not None:
             self.remove(seq)
             self.totals.finished_sequences += 1
@@ -262,13 +265,14 @@ class Scheduler:
             token_ids=(sampled.token_id,),
             logprobs=() if sampled.logprobs is None else (sampled.logprobs,),
             finish_reason=finish_reason,
-            stop_token_id=sampled.token_id if finish_reason is FinishReason.STOP else None,
+            stop_token_id=sampled.token_id if is_stopped else None,
             num_cached_tokens=seq.num_cached_tokens or 0,
             timing=seq.timing if is_first else None,
         )
 
     def drop_steps(self) -> None:
         """No step under way will be collected; what they were to compute is computed anew."""
+        self._last_batch = None
         while self._steps.num_under_way > 0:
             self._steps.collect()
         for seq in self._sequences.values():

@@ -14,6 +14,9 @@ and becomes known. There is no other notion of prefill or decode.
     |<---------------- known ---------------->|<- pending ->|    sampled by a step under way
     |<---- computed ---->|<------ under way ------>|<- n ->|     n: not scheduled yet
 
+A sequence whose answer has a form is not planned beyond its pending token: what may follow depends
+on that.
+
 Steps are planned while earlier ones are still under way on the device. What these compute counts
 as computed when they are collected, and not before: until then it may yet be dropped and planned
 anew. A sequence whose pending token is the last that it may have has nothing left to schedule.
@@ -31,6 +34,7 @@ from legato.engine.batch import (
     ScheduledSequence,
     SequenceRequest,
 )
+from legato.engine.grammar_state import GrammarState
 from legato.engine.limits import EngineLimits
 
 # What one level of priority is worth. A sequence is overtaken by those of a lower number that come
@@ -56,6 +60,7 @@ class Sequence:
     arrival_s: float
     num_prompt_tokens: int
     token_ids: list[int]  # all known tokens
+    grammar: GrammarState | None = None  # of the known output
     status: SequenceStatus = SequenceStatus.WAITING
     num_computed_tokens: int = 0  # by steps that have been collected
     num_tokens_under_way: int = 0  # that steps under way compute
@@ -71,10 +76,18 @@ class Sequence:
 
     @classmethod
     def of(
-        cls, seq_id: int, request: SequenceRequest, limits: EngineLimits, now_s: float
+        cls,
+        seq_id: int,
+        request: SequenceRequest,
+        limits: EngineLimits,
+        now_s: float,
+        grammar: GrammarState | None = None,
     ) -> "Sequence":
         """Raises: what `EngineLimits.total_tokens` raises."""
-        eos = () if request.params.ignore_eos else limits.eos_token_ids
+        if grammar is not None:
+            eos = grammar.end_ids
+        else:
+            eos = () if request.params.ignore_eos else limits.eos_token_ids
         return cls(
             seq_id=seq_id,
             request=request,
@@ -83,6 +96,7 @@ class Sequence:
             arrival_s=now_s,
             num_prompt_tokens=len(request.prompt_token_ids),
             token_ids=[*request.prompt_token_ids, *request.output_token_ids],
+            grammar=grammar,
         )
 
     @property
@@ -105,9 +119,10 @@ class Sequence:
 
     @property
     def num_unscheduled_tokens(self) -> int:
-        """What is left for the next step: 0 if the sequence is ending, else at least 1."""
+        """What is left for the next step: 0 if it must wait for its pending token, or is ending."""
         num_tokens = len(self.token_ids) + self.num_pending_tokens
-        if num_tokens >= self.max_total_tokens:
+        must_wait = self.grammar is not None and self.num_pending_tokens > 0
+        if must_wait or num_tokens >= self.max_total_tokens:
             return 0
         return num_tokens - self.num_computed_tokens - self.num_tokens_under_way
 
@@ -141,8 +156,17 @@ class Sequence:
             prompt_token_ids=self.request.prompt_token_ids,
             # Copying all outputs in every step would make long answers quadratic.
             output_token_ids=self.output_token_ids if params.has_penalties else (),
-            banned_token_ids=tuple(self.stop_ids) if position < params.min_tokens else (),
+            banned_token_ids=self._banned_token_ids(position),
+            grammar=self.grammar,
         )
+
+    def _banned_token_ids(self, position: int) -> tuple[int, ...]:
+        if position < self.request.params.min_tokens:
+            return tuple(self.stop_ids)
+        # Behind an end nothing could follow, so that it cannot just be ignored.
+        if self.grammar is not None and self.request.params.ignore_eos:
+            return self.grammar.end_ids
+        return ()
 
     def launched(self, step: int, part: ScheduledSequence) -> None:
         """`part` of this sequence is under way with step number `step`."""
@@ -171,6 +195,10 @@ class Sequence:
                 prefill_s=now_s - self.first_scheduled_s,
             )
         self.token_ids.append(token_id)
+        if self.grammar is not None:
+            self.grammar.accept(token_id)
+            if self.grammar.is_over:
+                return FinishReason.LENGTH if self.grammar.has_failed else FinishReason.STOP
         if token_id in self.stop_ids and self.num_output_tokens > self.request.params.min_tokens:
             return FinishReason.STOP
         return FinishReason.LENGTH if len(self.token_ids) >= self.max_total_tokens else None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from legato.engine.batch import ScheduledBatch, ScheduledSequence
+from legato.engine.batch import Continuation, ScheduledBatch, ScheduledSequence
 from legato.engine.sequence import Sequence
 
 
@@ -51,9 +51,30 @@ class StepPlan:
             seq.first_scheduled_s = now_s
         self._parts.append(seq.part_of_step(num_tokens))
 
-    def finish(self) -> PlannedStep:
+    def finish(self, previous: ScheduledBatch | None = None) -> PlannedStep:
+        """The step; `previous` is the batch launched last, if what it samples counts."""
+        parts = tuple(self._parts)
         return PlannedStep(
-            batch=ScheduledBatch(tuple(self._parts)),
+            batch=ScheduledBatch(parts, _continuation(parts, previous)),
             num_prefill_tokens=self._num_prefill_tokens,
             num_decode_tokens=self._num_decode_tokens,
         )
+
+
+def _continuation(
+    parts: tuple[ScheduledSequence, ...], previous: ScheduledBatch | None
+) -> Continuation | None:
+    if previous is None or len(parts) != len(previous.sequences):
+        return None
+    grown = []
+    for place, (part, before) in enumerate(zip(parts, previous.sequences, strict=True)):
+        if not part.takes_sampled or part.seq_id != before.seq_id or _has_bans(before):
+            return None
+        if part.block_table is not before.block_table:
+            grown.append(place)
+    return Continuation(tuple(grown))
+
+
+def _has_bans(part: ScheduledSequence) -> bool:
+    """Bans end when enough tokens are there."""
+    return part.sampling is not None and len(part.sampling.banned_token_ids) > 0

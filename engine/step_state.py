@@ -67,10 +67,9 @@ class StepState:
         self.sampling = SamplingState(self._buffers, kernels, limits.vocab_size)
         self.sampled = torch.zeros(rows, dtype=torch.int64, device=device)
         self._sample_of: dict[int, int] = {}  # sequence -> its place in `sampled`
-        self._batch_ids: list[int] = []
         self._order = np.empty(0, np.int64)
+        self._num_top_logprobs: tuple[int | None, ...] | None = None
         self._shape = StepShape(0, 0, 0, False)
-        self._has_bans = False  # which end while a batch goes on
 
     def device_tensor(self, name: str) -> torch.Tensor:
         """One of the packed fields."""
@@ -96,26 +95,24 @@ class StepState:
         """For each sampling sequence of the batch, in its order: the place of its sample."""
         return self._order
 
+    @property
+    def num_top_logprobs(self) -> tuple[int | None, ...] | None:
+        """For each sampling sequence of the batch, what PendingLogprobs says; None: nobody asks."""
+        return self._num_top_logprobs
+
     def fill(self, batch: ScheduledBatch) -> StepShape:
         """Makes the tensors those of the batch."""
-        goes_on = self._goes_on(batch)
-        self._rows.update(batch.sequences)
-        if goes_on:
+        if batch.continuation is not None and self._shape.is_decode:
+            # The device has made this step's inputs itself, at the end of the last one.
+            for place in batch.continuation.grown:
+                self._rows.grow(batch.sequences[place])
             self._advance()
         else:
+            self._rows.update(batch.sequences)
             self._rewrite(batch)
             self._buffers.upload()
         self._upload_tables()
         return self._shape
-
-    def _goes_on(self, batch: ScheduledBatch) -> bool:
-        """Whether the device has made this step's inputs itself, at the end of the last one."""
-        return (
-            self._shape.is_decode
-            and [seq.seq_id for seq in batch.sequences] == self._batch_ids
-            and all(seq.takes_sampled for seq in batch.sequences)
-            and not self._has_bans
-        )
 
     def _advance(self) -> None:
         count = self._shape.num_sequences
@@ -136,12 +133,12 @@ class StepState:
         seq_ids = [seq.seq_id for _, seq in sampling]
         self.sampling.fill(seq_ids, [seq.sampling for _, seq in sampling if seq.sampling])
         self._sample_of = {seq_id: index for index, seq_id in enumerate(seq_ids)}
-        self._has_bans = any(seq.sampling.banned_token_ids for _, seq in sampling if seq.sampling)
-        self._batch_ids = [seq.seq_id for seq in batch.sequences]
         self._order = np.array(
             [self._sample_of[seq.seq_id] for seq in batch.sequences if seq.sampling is not None],
             np.int64,
         )
+        num_top = tuple(s.sampling.params.logprobs for s in batch.sequences if s.sampling)
+        self._num_top_logprobs = num_top if any(n is not None for n in num_top) else None
         is_decode = num_tokens == len(ordered) == len(sampling)
         self._shape = StepShape(num_tokens, len(ordered), len(sampling), is_decode)
 

@@ -23,8 +23,8 @@ class AnswerFormat(Protocol):
     def opening(self, index: int) -> bytes | None:
         """The chunk before a choice's first text, if the schema has one."""
 
-    def piece(self, index: int, delta: ChoiceDelta) -> bytes:
-        """A chunk with text."""
+    def pieces(self, index: int, delta: ChoiceDelta) -> Sequence[bytes]:
+        """The chunks with what a delta adds, one as a rule."""
 
     def finish(self, index: int, delta: ChoiceDelta) -> bytes:
         """A choice's last chunk: why it ended, and no text."""

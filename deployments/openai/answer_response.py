@@ -80,8 +80,8 @@ class StreamedAnswer:
         if index not in self._opened:
             self._opened.add(index)
             chunks.append(self._format.opening(index) or b"")
-        if delta.text or (self._has_details and delta.token_ids):
-            chunks.append(self._format.piece(index, delta))
+        if delta.text or delta.parts or (self._has_details and delta.token_ids):
+            chunks += self._format.pieces(index, delta)
         if delta.finish_reason is not None:
             chunks.append(self._format.finish(index, delta))
         tail = self._tail()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from legato.deployments.openai.answer_format import AnswerHead, encode_json
+from legato.deployments.openai.chat_message import finish_reason, part_delta, whole_message
 from legato.deployments.openai.choice import ChoiceDelta
 from legato.deployments.openai.generation import GenerationPlan
 from legato.deployments.openai.logprobs import ChatLogprobs, chat_logprobs
@@ -29,17 +30,24 @@ class ChatFormat:
             chunk += b',"prompt_token_ids":' + encode_json(self._prompt_token_ids)
         return chunk
 
-    def piece(self, index: int, delta: ChoiceDelta) -> bytes:
+    def pieces(self, index: int, delta: ChoiceDelta) -> Sequence[bytes]:
+        if delta.parts:
+            first, *others = map(part_delta, delta.parts)
+            chunks = [self._chunk(index, other, b"null") for other in others]
+            return [self._with_tokens(index, first, delta), *chunks]
         content = b'{"content":' + encode_json(delta.text) + b"}"
+        if self._with_token_ids or self._with_logprobs:
+            return (self._with_tokens(index, content, delta),)
+        return (self._chunk(index, content, b"null"),)
+
+    def _with_tokens(self, index: int, content: bytes, delta: ChoiceDelta) -> bytes:
         logprobs = encode_json(self._logprobs(delta)) if self._with_logprobs else b"null"
-        if not self._with_token_ids:
-            return self._chunk(index, content, logprobs)
-        more = b',"token_ids":' + encode_json(delta.token_ids)
+        more = b',"token_ids":' + encode_json(delta.token_ids) if self._with_token_ids else b""
         return self._chunk(index, content, logprobs, more=more)
 
     def finish(self, index: int, delta: ChoiceDelta) -> bytes:
         more = b',"stop_reason":' + encode_json(delta.stop_reason)
-        return self._chunk(index, b"{}", b"null", encode_json(delta.finish_reason), more)
+        return self._chunk(index, b"{}", b"null", encode_json(finish_reason(delta)), more)
 
     def without_choices(self) -> bytes:
         return self._chunk_head + b"]"
@@ -52,9 +60,9 @@ class ChatFormat:
     def _whole_choice(self, index: int, choice: ChoiceDelta) -> dict[str, Any]:
         answer = {
             "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None},
+            "message": whole_message(choice),
             "logprobs": self._logprobs(choice) if self._with_logprobs else None,
-            "finish_reason": choice.finish_reason,
+            "finish_reason": finish_reason(choice),
             "stop_reason": choice.stop_reason,
         }
         return answer | ({"token_ids": choice.token_ids} if self._with_token_ids else {})

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from legato.cluster.generation import GenerationEvent
+from legato.deployments.openai.message.parts import Part, join_parts
 from legato.engine.batch import FinishReason, TokenLogprobs
 from legato.engine.detokenizer import TextStream
 from legato.engine.sampling_params import SamplingParams
@@ -27,6 +28,8 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
     logprobs: tuple[TokenLogprobs, ...]
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # the stop string or stop token id that ended it
+    parts: tuple[Part, ...] | None = None  # what the text means, in its place, if it was read
+    ends_in_calls: bool = False  # the client is to answer calls now
 
 
 class Choice:
@@ -66,4 +69,12 @@ def join_deltas(deltas: Sequence[ChoiceDelta]) -> ChoiceDelta:
         tuple(entry for delta in deltas for entry in delta.logprobs),
         deltas[-1].finish_reason,
         deltas[-1].stop_reason,
+        _join_all_parts(deltas),
+        deltas[-1].ends_in_calls,
     )
+
+
+def _join_all_parts(deltas: Sequence[ChoiceDelta]) -> tuple[Part, ...] | None:
+    if all(delta.parts is None for delta in deltas):
+        return None
+    return tuple(join_parts([part for delta in deltas for part in delta.parts or ()]))

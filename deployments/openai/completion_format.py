@@ -32,12 +32,12 @@ class CompletionFormat:
             more = b',"token_ids":[],"prompt_token_ids":' + encode_json(prompt.token_ids)
         return self._chunk(index, prompt.text, b"null", more=more)
 
-    def piece(self, index: int, delta: ChoiceDelta) -> bytes:
+    def pieces(self, index: int, delta: ChoiceDelta) -> tuple[bytes]:
         logprobs = encode_json(self._logprobs(index, delta)) if self._with_logprobs else b"null"
         if not self._with_token_ids:
-            return self._chunk(index, delta.text, logprobs)
+            return (self._chunk(index, delta.text, logprobs),)
         more = b',"token_ids":' + encode_json(delta.token_ids)
-        return self._chunk(index, delta.text, logprobs, more=more)
+        return (self._chunk(index, delta.text, logprobs, more=more),)
 
     def finish(self, index: int, delta: ChoiceDelta) -> bytes:
         more = b',"stop_reason":' + encode_json(delta.stop_reason)

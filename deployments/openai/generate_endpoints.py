@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -9,7 +10,10 @@ from starlette.types import ASGIApp
 from legato.deployments.openai.answer_response import answer
 from legato.deployments.openai.body import read_request
 from legato.deployments.openai.chat_format import ChatFormat
+from legato.deployments.openai.chat_plan import ChatPlan
 from legato.deployments.openai.completion_format import CompletionFormat
+from legato.deployments.openai.constraint import Constraint, read_constraint
+from legato.deployments.openai.conversation import to_conversation
 from legato.deployments.openai.generation import Prompt
 from legato.deployments.openai.planning import (
     Intent,
@@ -17,12 +21,12 @@ from legato.deployments.openai.planning import (
     output_options,
     plan_generation,
 )
-from legato.deployments.openai.prompts import check_token_ids, split_prompts, to_conversation
+from legato.deployments.openai.prompts import check_token_ids, split_prompts
 from legato.deployments.openai.sampling import chat_sampling, completion_sampling
 from legato.deployments.openai.schema import ChatRequest, CompletionRequest
 from legato.deployments.openai.service import ApiService
-from legato.deployments.openai.tokenizer import ChatOptions
 from legato.engine.errors import InvalidRequestError
+from legato.engine.sampling_params import SamplingParams
 
 
 async def create_chat_completion(service: ApiService, http: Request) -> ASGIApp:
@@ -32,11 +36,14 @@ async def create_chat_completion(service: ApiService, http: Request) -> ASGIApp:
     output_options(body)
     params = chat_sampling(body, service.info)
     check_fan_out(1, params.n, service)
-    token_ids = await service.tokenizer.encode_chat(
-        to_conversation(body.messages), ChatOptions.of(body)
-    )
-    intent = Intent(http, body, params, arrived_s)
-    plan = plan_generation(service, intent, [Prompt(token_ids)])
+    chat = ChatPlan.of(body, service.dialect)
+    if service.tokenizer.has_special(chat.markers()):
+        params = replace(params, skip_special_tokens=False)
+    params = await _held_to(service, params, chat.constraint)
+    rendered = await service.tokenizer.encode_chat(to_conversation(body.messages), chat.rendering)
+    reading = chat.reading(rendered.starts_thinking)
+    intent = Intent(http, body, params, arrived_s, reading)
+    plan = plan_generation(service, intent, [Prompt(rendered.token_ids)])
     return answer(service, plan, ChatFormat(plan, service.tokenizer.token_texts))
 
 
@@ -50,9 +57,24 @@ async def create_completion(service: ApiService, http: Request) -> ASGIApp:
         raise InvalidRequestError("logprobs of an echoed prompt are not supported", "echo")
     prompts = split_prompts(body.prompt)
     check_fan_out(len(prompts), params.n, service)
+    params = await _held_to(service, params, read_constraint(body))
     encoded = await asyncio.gather(*(_to_prompt(service, body, prompt) for prompt in prompts))
     plan = plan_generation(service, Intent(http, body, params, arrived_s), encoded)
     return answer(service, plan, CompletionFormat(plan, service.tokenizer.token_texts))
+
+
+async def _held_to(
+    service: ApiService, params: SamplingParams, constraint: Constraint | None
+) -> SamplingParams:
+    """The same, with the form that the answer is held to.
+
+    Raises:
+        InvalidRequestError: no answer could be held to it.
+    """
+    if constraint is None:
+        return params
+    await service.grammars.check(constraint)
+    return replace(params, structured_output=constraint.output)
 
 
 async def _to_prompt(

@@ -11,15 +11,17 @@ cancels in the cluster. The module knows no schema: what is emitted is up to `em
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from legato.cluster.generation import GenerationRequest
 from legato.deployments.openai.choice import Choice, ChoiceDelta
+from legato.deployments.openai.message.message_parser import MessageReading
+from legato.deployments.openai.parsed_choice import ParsedChoice
 from legato.deployments.openai.sequence_record import SequenceRecord
 from legato.deployments.openai.service import ApiService
-from legato.deployments.openai.usage import PromptTokensDetails, Usage
+from legato.deployments.openai.usage import CompletionTokensDetails, PromptTokensDetails, Usage
 from legato.engine.batch import FinishReason
 from legato.engine.errors import EngineError
 
@@ -52,6 +54,7 @@ class GenerationPlan:
     requests: tuple[GenerationRequest, ...]  # in the order of the choices
     options: OutputOptions
     arrived_s: float  # on the monotonic clock
+    reading: MessageReading | None = None  # of the answers' text; None: it is what it is
 
     @property
     def num_answers(self) -> int:
@@ -69,8 +72,12 @@ class Generation:
         self._service = service
         self._plan = plan
         self._records: list[SequenceRecord] = []
-        self._choices = [
-            Choice(service.tokenizer.tokenizer, request.params) for request in plan.requests
+        tokenizer, all_params = service.tokenizer.tokenizer, [one.params for one in plan.requests]
+        self._parsed: list[ParsedChoice] = []
+        if (reading := plan.reading) is not None:
+            self._parsed = [ParsedChoice(tokenizer, params, reading) for params in all_params]
+        self._choices: Sequence[Choice | ParsedChoice] = self._parsed or [
+            Choice(tokenizer, params) for params in all_params
         ]
 
     async def run(self, emit: Emit) -> None:
@@ -103,8 +110,14 @@ class Generation:
             num_tokens,
             num_prompt_tokens + num_tokens,
             PromptTokensDetails(sum(record.num_cached_tokens for record in first_answers)),
+            self._reasoning_tokens(),
             self._records[0].timeline if with_timeline else None,
         )
+
+    def _reasoning_tokens(self) -> CompletionTokensDetails | None:
+        if self._plan.reading is None or self._plan.reading.think_tags is None:
+            return None
+        return CompletionTokensDetails(sum(one.num_reasoning_tokens for one in self._parsed))
 
     async def _follow_all(self, emit: Emit) -> None:
         try:

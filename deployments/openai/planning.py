@@ -8,6 +8,7 @@ from starlette.requests import Request
 from legato.cluster.generation import GenerationRequest
 from legato.deployments.openai.auth import cache_salt
 from legato.deployments.openai.generation import GenerationPlan, OutputOptions, Prompt
+from legato.deployments.openai.message.message_parser import MessageReading
 from legato.deployments.openai.sampling import fit_max_tokens, sampling_seeds
 from legato.deployments.openai.schema import GenerationFields, StreamOptions
 from legato.deployments.openai.service import ApiService
@@ -52,6 +53,7 @@ class Intent:
     fields: GenerationFields
     params: SamplingParams
     arrived_s: float
+    reading: MessageReading | None = None
 
 
 def plan_generation(
@@ -81,4 +83,5 @@ def plan_generation(
         requests=tuple(requests),
         options=output_options(fields),
         arrived_s=intent.arrived_s,
+        reading=intent.reading,
     )

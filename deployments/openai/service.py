@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.backend import Backend
+from legato.deployments.openai.grammar_service import GrammarService
+from legato.deployments.openai.message.dialect import Dialect
 from legato.deployments.openai.tokenizer import TokenizerService
 from legato.engine.errors import ModelNotFoundError
 
@@ -69,5 +71,7 @@ class ApiService:
     tokenizer: TokenizerService
     info: ServingInfo
     metrics: ServingMetrics
+    grammars: GrammarService
+    dialect: Dialect = field(default_factory=Dialect)
     api_keys: ApiKeys = field(default_factory=ApiKeys)
     limits: Limits = field(default_factory=Limits)

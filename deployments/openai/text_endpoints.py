@@ -5,10 +5,12 @@ from starlette.responses import Response
 
 from legato.deployments.openai.answer_format import encode_json
 from legato.deployments.openai.body import read_request
-from legato.deployments.openai.prompts import check_token_ids, to_conversation
+from legato.deployments.openai.conversation import to_conversation
+from legato.deployments.openai.prompts import check_token_ids
 from legato.deployments.openai.schema import DetokenizeRequest, TokenizeRequest
 from legato.deployments.openai.service import ApiService
 from legato.deployments.openai.tokenizer import ChatOptions
+from legato.deployments.openai.tool_use import read_tools
 from legato.engine.errors import InvalidRequestError
 
 
@@ -39,6 +41,7 @@ async def _encode(service: ApiService, body: TokenizeRequest) -> tuple[int, ...]
         raise InvalidRequestError("give either prompt or messages", "prompt")
     if body.messages is not None:
         conversation = to_conversation(body.messages)
-        return await service.tokenizer.encode_chat(conversation, ChatOptions.of(body))
+        options = ChatOptions.of(body, tools=read_tools(body.tools))
+        return (await service.tokenizer.encode_chat(conversation, options)).token_ids
     add_special_tokens = body.add_special_tokens is not False
     return await service.tokenizer.encode(body.prompt or "", add_special_tokens, "prompt")

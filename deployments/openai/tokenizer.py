@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
+from legato.deployments.openai.conversation import Turn
+from legato.deployments.openai.message.reasoning import ThinkTags
 from legato.deployments.openai.schema import ChatRequest, TokenizeRequest
 from legato.deployments.openai.token_texts import TokenTexts
 from legato.engine.errors import ContextLengthError, InvalidRequestError, OverloadedError
@@ -35,9 +37,13 @@ class ChatOptions:
     continue_final_message: bool = False
     add_special_tokens: bool = False
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[dict[str, Any], ...] = ()  # that the model is shown
+    think_tags: ThinkTags | None = None
+    closes_thought: bool = False  # where the template opens one
+    prime: str = ""  # text behind the prompt, with which the answer has to begin
 
     @classmethod
-    def of(cls, request: ChatRequest | TokenizeRequest) -> "ChatOptions":
+    def of(cls, request: ChatRequest | TokenizeRequest, **more: Any) -> "ChatOptions":
         """A turn of the assistant is opened, unless its last one is to be continued.
 
         Raises:
@@ -49,6 +55,7 @@ class ChatOptions:
             request.continue_final_message,
             bool(request.add_special_tokens),
             request.chat_template_kwargs or {},
+            **more,
         )
 
     def __post_init__(self) -> None:
@@ -58,6 +65,14 @@ class ChatOptions:
             )
         if reserved := self.template_kwargs.keys() & _RESERVED_KWARGS:
             raise InvalidRequestError(f"must not set {min(reserved)}", "chat_template_kwargs")
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """A conversation as the model gets it."""
+
+    token_ids: tuple[int, ...]
+    starts_thinking: bool  # it ends with the tag that opens a thought
 
 
 class TokenizerService:
@@ -79,6 +94,9 @@ class TokenizerService:
         tokenizer.backend.no_padding()
         self.tokenizer = tokenizer
         self.token_texts = TokenTexts(tokenizer.hf)
+        self._special_tokens = frozenset(
+            token.content for token in tokenizer.hf.added_tokens_decoder.values() if token.special
+        )
         self._timeout_s = timeout_s
         self._max_model_len = max_model_len
         self._max_token_chars = max((len(token) for token in tokenizer.hf.get_vocab()), default=1)
@@ -89,9 +107,11 @@ class TokenizerService:
         self._check_length(len(text), param)
         return await self._off_loop(lambda: self._encode(text, add_special_tokens))
 
-    async def encode_chat(
-        self, conversation: Sequence[dict[str, str]], options: ChatOptions
-    ) -> tuple[int, ...]:
+    def has_special(self, texts: Sequence[str]) -> bool:
+        """Whether one of these is a special token, which plain decoding leaves out."""
+        return not self._special_tokens.isdisjoint(texts)
+
+    async def encode_chat(self, conversation: Sequence[Turn], options: ChatOptions) -> RenderedChat:
         """Renders the model's chat template and tokenizes what it gives.
 
         Raises:
@@ -99,7 +119,7 @@ class TokenizerService:
             ContextLengthError: the conversation is too long by its length alone.
             OverloadedError: the time limit has passed.
         """
-        self._check_length(sum(len(turn["content"]) for turn in conversation), "messages")
+        self._check_length(sum(len(turn["content"] or "") for turn in conversation), "messages")
         if reserved := options.template_kwargs.keys() & self.tokenizer.hf.special_tokens_map.keys():
             raise InvalidRequestError(f"must not set {min(reserved)}", "chat_template_kwargs")
         return await self._off_loop(lambda: self._encode_chat(conversation, options))
@@ -122,14 +142,17 @@ class TokenizerService:
     def _encode(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens))
 
-    def _encode_chat(
-        self, conversation: Sequence[dict[str, str]], options: ChatOptions
-    ) -> tuple[int, ...]:
+    def _encode_chat(self, conversation: Sequence[Turn], options: ChatOptions) -> RenderedChat:
         text = self._render(conversation, options)
         self._check_length(len(text), "messages")
-        return self._encode(text, options.add_special_tokens)
+        tags = options.think_tags
+        starts_thinking = tags is not None and text.rstrip().endswith(tags.start)
+        if tags is not None and starts_thinking and options.closes_thought:
+            text, starts_thinking = f"{text.rstrip()}\n\n{tags.end}\n\n", False
+        token_ids = self._encode(text + options.prime, options.add_special_tokens)
+        return RenderedChat(token_ids, starts_thinking)
 
-    def _render(self, conversation: Sequence[dict[str, str]], options: ChatOptions) -> str:
+    def _render(self, conversation: Sequence[Turn], options: ChatOptions) -> str:
         template = self.tokenizer.hf.chat_template
         if template is None:
             raise InvalidRequestError(
@@ -141,6 +164,7 @@ class TokenizerService:
         try:
             text = self.tokenizer.hf.apply_chat_template(
                 turns,
+                tools=list(options.tools) or None,
                 tokenize=False,
                 add_generation_prompt=options.add_generation_prompt,
                 continue_final_message=options.continue_final_message,

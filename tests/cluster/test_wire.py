@@ -33,6 +33,7 @@ from legato.cluster.wire import (
 )
 from legato.engine.batch import FinishReason, TokenLogprobs
 from legato.engine.sampling_params import SamplingParams
+from legato.engine.structured_output import StructuredOutput, StructuredOutputKind
 from legato.tests.cluster.reports import make_report
 
 TRANSFER, HANDLE = b"t" * 16, b"h" * 16
@@ -41,12 +42,15 @@ POOL = PoolDescriptor(
 )
 PEER = Peer("p", "127.0.0.1:1", TRANSFER)
 PARAMS = SamplingParams(temperature=0.5, max_tokens=3, logit_bias={5: -1.0}, stop=(".",))
+FORM = StructuredOutput(StructuredOutputKind.REGEX, "[a-z]é*")
+FORMED = SamplingParams(structured_output=FORM)
 LOGPROBS = TokenLogprobs(5, -0.5, 1, ((5, -0.5), (6, -1.5)))
 REPORT = make_report(step_time_s=0.01, counters={"prompt_tokens": 7})
 EXAMPLES: dict[Any, list[Message]] = {
     ToWorker: [
         Submit(1, [5, 6], [7], PARAMS, 9, 0, b"salt", prefill_at=PEER),
         Submit(2, [5, 6], [], PARAMS, 9, 0, b"", decode_at=PEER),
+        Submit(3, [5, 6], [7, 8], FORMED, 9, 0, b""),
         Cancel(1),
         Ping(),
     ],

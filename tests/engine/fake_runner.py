@@ -15,8 +15,19 @@ from itertools import count
 from typing import Any
 from zlib import crc32
 
-from legato.engine.batch import RunResult, SampledToken, ScheduledBatch, ScheduledSequence
+import numpy as np
+
+from legato.engine.batch import (
+    Continuation,
+    RunResult,
+    SampledToken,
+    SamplingInput,
+    ScheduledBatch,
+    ScheduledSequence,
+)
 from legato.engine.core import EngineCore
+from legato.engine.grammar_compiler import GrammarCompiler
+from legato.engine.grammar_state import GrammarState, MaskWriter
 from legato.engine.limits import EngineLimits
 from legato.engine.pipeline import PendingResult
 
@@ -31,6 +42,14 @@ def next_token(context: Sequence[int], banned: Sequence[int] = ()) -> int:
     while token_id in banned:
         token_id = (token_id + 1) % VOCAB_SIZE
     return token_id
+
+
+def banned_by(grammar: GrammarState, banned: Sequence[int] = ()) -> list[int]:
+    """The tokens that a grammar does not allow where it stands."""
+    mask = np.zeros((1, -(-VOCAB_SIZE // 32)), np.int32)
+    MaskWriter(num_threads=1).write(mask, [grammar], [banned])
+    is_allowed = np.unpackbits(mask.view(np.uint8), count=VOCAB_SIZE, bitorder="little")
+    return [int(token_id) for token_id in np.flatnonzero(is_allowed == 0)]
 
 
 def answer(prompt: Sequence[int], max_tokens: int, ignore_eos: bool = False) -> list[int]:
@@ -69,9 +88,19 @@ class FakeRunner:
         takers = {part.seq_id for part in batch.sequences if part.takes_sampled}
         assert takers <= sampling, "the token to take is not sampled by the step before"
         assert not any(part.token_ids for part in batch.sequences if part.takes_sampled)
+        if batch.continuation is not None:
+            self._check_continuation(batch, batch.continuation)
         self.batches.append(batch)
         self._under_way.append(FakeResult(self, batch))
         return self._under_way[-1]
+
+    def _check_continuation(self, batch: ScheduledBatch, continuation: Continuation) -> None:
+        """A runner may rely on it, and look at the places alone that have grown."""
+        pairs = list(zip(self.batches[-1].sequences, batch.sequences, strict=True))
+        assert all(part.takes_sampled and part.seq_id == old.seq_id for old, part in pairs)
+        assert all(part.start == old.start + old.num_tokens for old, part in pairs)
+        for place, (old, part) in enumerate(pairs):
+            assert (part.block_table != old.block_table) == (place in continuation.grown)
 
     def compute(self, result: "FakeResult") -> RunResult:
         assert self._under_way.popleft() is result, "results must be waited for in order"
@@ -104,7 +133,13 @@ class FakeRunner:
         context = slots[: part.start + part.num_tokens]
         num_prompt_tokens = len(part.sampling.prompt_token_ids)
         assert part.sampling.position == len(context) - num_prompt_tokens
-        return SampledToken(next_token(context, part.sampling.banned_token_ids), None)
+        return SampledToken(next_token(context, _banned(part.sampling)), None)
+
+
+def _banned(sampling: SamplingInput) -> Sequence[int]:
+    if sampling.grammar is None:
+        return sampling.banned_token_ids
+    return banned_by(sampling.grammar, sampling.banned_token_ids)
 
 
 class FakeResult:
@@ -119,7 +154,10 @@ class FakeResult:
 
 
 def fake_engine(
-    num_blocks: int = 16, pipeline_depth: int = 1, **changes: Any
+    num_blocks: int = 16,
+    pipeline_depth: int = 1,
+    grammars: GrammarCompiler | None = None,
+    **changes: Any,
 ) -> tuple[EngineCore, FakeRunner]:
     """An engine of small sizes whose clock counts the times that it is asked."""
     sizes = {"block_size": 4, "max_model_len": 64, "max_num_batched_tokens": 16} | changes
@@ -127,4 +165,4 @@ def fake_engine(
         num_blocks=num_blocks, vocab_size=VOCAB_SIZE, eos_token_ids=(EOS,), **sizes
     )
     runner = FakeRunner(num_blocks, limits.block_size, pipeline_depth)
-    return EngineCore(runner, limits, clock=count(0.0).__next__), runner
+    return EngineCore(runner, limits, count(0.0).__next__, grammars), runner

@@ -1,10 +1,12 @@
 """Two steps under way: what is planned ahead, and what becomes of it when plans change."""
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from legato.engine.batch import ScheduledSequence, SequenceOutput, SequenceRequest
+from legato.engine.batch import Continuation, ScheduledSequence, SequenceOutput, SequenceRequest
 from legato.engine.core import EngineCore
 from legato.engine.errors import EngineError
 from legato.engine.sampling_params import SamplingParams
@@ -18,7 +20,7 @@ def request(prompt: tuple[int, ...] = PROMPT, max_tokens: int = 12) -> SequenceR
     return SequenceRequest(prompt, params, 0)
 
 
-def engine(num_blocks: int = 16, **changes: int) -> tuple[EngineCore, FakeRunner]:
+def engine(num_blocks: int = 16, **changes: Any) -> tuple[EngineCore, FakeRunner]:
     return fake_engine(num_blocks, pipeline_depth=2, **changes)
 
 
@@ -63,6 +65,29 @@ def test_the_next_token_is_planned_before_it_is_known() -> None:
     assert [(part.token_ids, part.takes_sampled) for part in ahead] == [((), True)] * 2
     assert [part.start for part in ahead] == [10, 11]
     assert [part.sampling.position for part in ahead if part.sampling] == [1, 2]
+
+
+def test_a_batch_that_goes_on_unchanged_is_planned_as_its_continuation() -> None:
+    core, runner = engine()
+    seq_id = core.add(request(max_tokens=9))
+    run(core)
+    first, *ahead = runner.batches
+    assert first.continuation is None
+    assert all(batch.continuation is not None for batch in ahead)
+    tables = [part.block_table for part in parts(runner, seq_id)]
+    has_grown = [old != new for old, new in pairwise(tables)]
+    assert [batch.continuation == Continuation((0,)) for batch in ahead] == has_grown
+    assert any(has_grown)
+
+
+def test_a_batch_with_one_sequence_less_is_another_batch() -> None:
+    core, runner = engine()
+    core.add(request(max_tokens=8))
+    core.add(request(max_tokens=5))
+    run(core)
+    sizes = [len(batch.sequences) for batch in runner.batches]
+    assert runner.batches[sizes.index(1, sizes.index(2))].continuation is None
+    assert runner.batches[-1].continuation is not None
 
 
 def test_no_step_is_planned_beyond_the_longest_answer() -> None:

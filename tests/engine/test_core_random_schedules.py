@@ -15,13 +15,18 @@ from legato.engine.batch import SequenceRequest
 from legato.engine.errors import OverloadedError
 from legato.engine.handover import BlockReservation
 from legato.engine.sampling_params import SamplingParams
+from legato.engine.structured_output import StructuredOutput, StructuredOutputKind
 from legato.tests.engine.fake_runner import answer, fake_engine
+from legato.tests.engine.letters import formed_answer, letters_compiler
 
 NUM_BLOCKS = 7
 MAX_STEPS = 3000
 
 # Few tokens and cuts from one text, so that prefixes are shared and blocks are duplicated.
 TEXT = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+GRAMMARS = letters_compiler()
+REGEX = StructuredOutputKind.REGEX
+FORMS = [None, StructuredOutput(REGEX, "(ab?[0-9]){3}"), StructuredOutput(REGEX, "x[a-c]*")]
 prompts = st.one_of(
     st.integers(1, len(TEXT)).map(lambda length: TEXT[:length]),
     st.lists(st.integers(1, 3), min_size=1, max_size=10).map(tuple),
@@ -29,7 +34,12 @@ prompts = st.one_of(
 requests = st.builds(
     SequenceRequest,
     prompt_token_ids=prompts,
-    params=st.integers(1, 12).map(lambda n: SamplingParams(temperature=0, max_tokens=n)),
+    params=st.builds(
+        SamplingParams,
+        temperature=st.just(0),
+        max_tokens=st.integers(1, 12),
+        structured_output=st.sampled_from(FORMS),
+    ),
     sampling_seed=st.just(0),
     priority=st.integers(0, 2),
     salt=st.sampled_from([b"", b"x"]),
@@ -48,6 +58,12 @@ class Client:
         return replace(self.request, output_token_ids=tuple(self.tokens))
 
 
+def expected(request: SequenceRequest) -> list[int]:
+    if request.params.structured_output is not None:
+        return formed_answer(GRAMMARS, request)
+    return answer(request.prompt_token_ids, request.params.max_tokens or 0)
+
+
 class TrafficMachine(RuleBasedStateMachine):
     pipeline_depth = 1
 
@@ -56,6 +72,7 @@ class TrafficMachine(RuleBasedStateMachine):
         self.core, self.runner = fake_engine(
             NUM_BLOCKS,
             self.pipeline_depth,
+            GRAMMARS,
             max_num_batched_tokens=budget,
             max_num_seqs=seqs,
             max_num_queued_reqs=3,
@@ -205,7 +222,7 @@ class TrafficMachine(RuleBasedStateMachine):
         for client in self.clients.values():
             request = client.request
             assert client.is_finished
-            assert client.tokens == answer(request.prompt_token_ids, request.params.max_tokens or 0)
+            assert client.tokens == expected(request)
         assert self.core.stats().num_free_blocks == NUM_BLOCKS
 
 

@@ -10,9 +10,11 @@ from transformers import PreTrainedModel
 from legato.engine.llm import LLM
 from legato.engine.request_output import RequestOutput
 from legato.engine.sampling_params import SamplingParams
-from legato.tests.checkpoints import Family, load_reference, make_checkpoint
+from legato.tests.checkpoints import load_reference, make_checkpoint
+from legato.tests.family_traps import TRAPS
 
 NUM_NEW = 24
+WINDOWED = ("mistral", "gemma2")  # in all layers, and in every other one
 PARAMS = SamplingParams(temperature=0, max_tokens=NUM_NEW, ignore_eos=True)
 
 
@@ -26,11 +28,13 @@ def prompts() -> list[list[int]]:
     return [*made, [*made[-1][:48], 5, 6, 7], made[-1]]
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3"])
+@pytest.fixture(scope="module", params=["llama", "qwen3", *WINDOWED])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
-    family: Family = request.param
-    return make_checkpoint(tmp_path_factory.mktemp(family), family, tie_word_embeddings=True)
+    directory = tmp_path_factory.mktemp(request.param)
+    if request.param in WINDOWED:
+        return TRAPS[request.param].make(directory)
+    return make_checkpoint(directory, request.param, tie_word_embeddings=True)
 
 
 @pytest.fixture(scope="module")

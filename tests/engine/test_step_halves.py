@@ -17,6 +17,7 @@ from legato.kernels.backend import AttentionShape, Kernels
 from legato.kernels.gpu import triton_kernels
 from legato.tests.checkpoints import make_checkpoint
 from legato.tests.engine.batches import build_runner, part, random_tokens, sampling_input
+from legato.tests.family_traps import TRAPS
 from legato.tests.kernels.gpu.device import DEVICE
 
 # Random bits wrap around, of which the interpreter's numpy warns.
@@ -24,14 +25,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarn
 
 BLOCK_SIZE = 8
 LIMITS = StepLimits(max_num_seqs=6, max_num_batched_tokens=64, max_blocks=8, vocab_size=97)
+# From which every kernel can be computed.
+SIZES = {
+    "hidden_size": 128,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
 PADDED = BodySize(num_tokens=40, num_sequences=6, num_samples=6, is_decode=False)
 
 
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
+@pytest.fixture(scope="module", params=["qwen3", "phi3", "gemma2", "gemma3"])
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
     directory: Path = tmp_path_factory.mktemp("model")
-    # A size from which every kernel can be computed.
-    make_checkpoint(directory, "qwen3", hidden_size=64, intermediate_size=128, head_dim=32)
+    trap = TRAPS[request.param]
+    make_checkpoint(directory, trap.family, **trap.overrides | SIZES)
     return build_runner(directory, block_size=BLOCK_SIZE, device="auto", dtype="float32")
 
 
@@ -43,7 +52,11 @@ class Engine:
         self.kernels = kernels
         self.state = StepState(LIMITS, kernels, DEVICE)
         shape = AttentionShape(
-            config.num_heads, config.num_kv_heads, config.head_dim, LIMITS.max_num_seqs
+            config.num_heads,
+            config.num_kv_heads,
+            config.head_dim,
+            LIMITS.max_num_seqs,
+            config.windows,
         )
         weights = runner.model.weights
         self.halves = StepHalves(weights, config, kernels, self.state, shape)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from legato.engine.batch import ScheduledBatch, ScheduledSequence
+from legato.engine.batch import Continuation, ScheduledBatch, ScheduledSequence
 from legato.engine.sampling_params import SamplingParams
 from legato.engine.step_state import StepLimits, StepShape, StepState
 from legato.kernels.backend import kernels_for
@@ -92,9 +92,9 @@ def test_a_token_that_only_the_device_knows_comes_from_its_sample(state: StepSta
 def test_a_batch_that_goes_on_is_advanced_by_the_device_alone(state: StepState) -> None:
     state.fill(ScheduledBatch((prompt(5, (1,), 3), prompt(6, (2,), 8))))
     advance_device(state, 4)
-    state.fill(ScheduledBatch((follow_up(5, 4, 1), follow_up(6, 9, 1))))
+    state.fill(ScheduledBatch((follow_up(5, 4, 1), follow_up(6, 9, 1)), Continuation(())))
     advance_device(state, 4)
-    shape = state.fill(ScheduledBatch((follow_up(5, 5, 2), follow_up(6, 10, 2))))
+    shape = state.fill(ScheduledBatch((follow_up(5, 5, 2), follow_up(6, 10, 2)), Continuation(())))
     assert shape == StepShape(2, 2, 2, True)
     assert device(state, "context_lens", 3) == [6, 11, 0]
     assert device(state, "positions", 2) == [2, 2]
@@ -122,30 +122,16 @@ def test_new_blocks_reach_the_device_while_a_batch_goes_on(state: StepState) -> 
         sampling=grown.sampling,
         takes_sampled=True,
     )
-    state.fill(ScheduledBatch((grown,)))
+    state.fill(ScheduledBatch((grown,), Continuation((0,))))
     assert state.attention_batch(1).block_tables.tolist() == [[5, 25, 9]]
 
 
-def test_bans_end_although_a_batch_goes_on(state: StepState) -> None:
-    banned = sampling_input(GREEDY, banned=(7, 8))
-    first = prompt(5, (1,), 3)
-    state.fill(
-        ScheduledBatch(
-            (
-                ScheduledSequence(
-                    seq_id=5,
-                    token_ids=first.token_ids,
-                    start=3,
-                    block_table=first.block_table,
-                    sampling=banned,
-                ),
-            )
-        )
-    )
-    assert state.sampling.rows(1).num_biases.tolist() == [2]
+def test_a_batch_behind_one_with_prompts_is_written_by_the_host(state: StepState) -> None:
+    state.fill(ScheduledBatch((prompt(5, (1, 2, 3)), prompt(6, (2,), 8))))
     advance_device(state, 4)
-    state.fill(ScheduledBatch((follow_up(5, 4, 1),)))
-    assert state.sampling.rows(1).num_biases.tolist() == [0]
+    state.fill(ScheduledBatch((follow_up(5, 3, 1), follow_up(6, 9, 1)), Continuation(())))
+    assert device(state, "query_starts", 3) == [0, 1, 2]
+    assert device(state, "context_lens", 2) == [4, 10]
 
 
 def test_rows_that_sample_say_what_they_ask_for(state: StepState) -> None:

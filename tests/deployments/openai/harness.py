@@ -17,6 +17,8 @@ from transformers import PreTrainedTokenizerFast
 from legato.cluster.generation import GenerationEvent, GenerationRequest
 from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.app import create_app
+from legato.deployments.openai.grammar_service import GrammarService
+from legato.deployments.openai.message.dialect import Dialect
 from legato.deployments.openai.service import ApiKeys, ApiService, Limits, ServingInfo
 from legato.deployments.openai.tokenizer import TokenizerService
 from legato.engine.batch import FinishReason, TokenLogprobs
@@ -30,9 +32,12 @@ _EOS, _START, _END = "<|eos|>", "<|start|>", "<|end|>"
 _TEMPLATE = (
     "{% for m in messages %}{% if m.content == 'please fail' %}"
     "{{ raise_exception('this conversation is refused') }}{% endif %}"
-    "<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+    "<|start|>{{ m.role }}\n{{ m.content or '' }}{% for c in m.tool_calls or [] %}"
+    "({{ c.function.name }} {{ c.function.arguments.items() | list }}){% endfor %}<|end|>\n"
+    "{% endfor %}{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}"
     "{% if mood is defined %}({{ mood }}){% endif %}"
-    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n"
+    "{% if thinks is defined %}<think>\n{% endif %}{% endif %}"
 )
 
 
@@ -152,6 +157,7 @@ def make_service(
     api_keys: Sequence[str] = (),
     limits: Limits | None = None,
     generation_defaults: Mapping[str, float] | None = None,
+    dialect: Dialect | None = None,
 ) -> ApiService:
     return ApiService(
         backend=backend,
@@ -165,6 +171,8 @@ def make_service(
             generation_defaults=generation_defaults or {},
         ),
         metrics=ServingMetrics(MODEL, MAX_MODEL_LEN),
+        grammars=GrammarService(Tokenizer(tiny_tokenizer()), VOCAB_SIZE),
+        dialect=dialect or Dialect(),
         api_keys=ApiKeys.from_plain(api_keys),
         limits=limits or Limits(),
     )

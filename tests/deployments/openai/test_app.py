@@ -139,8 +139,14 @@ BAD_FIELDS = [
     ("prompt_embeds", "AAAA"),
     ("tools", [{"type": "function"}]),
     ("tool_choice", "required"),
-    ("response_format", {"type": "json_object"}),
-    ("structured_outputs", {"regex": "a*"}),
+    ("response_format", {"type": "xml"}),
+    ("response_format", {"type": "json_schema", "json_schema": {"schema": {"type": "wrong"}}}),
+    ("structured_outputs", {"regex": "("}),
+    ("structured_outputs", {"regex": "a", "choice": ["a"]}),
+    ("structured_outputs", {"structural_tag": "{}"}),
+    ("guided_choice", []),
+    ("guided_json", "{"),
+    ("guided_grammar", "start: nowhere"),
     ("prompt_logprobs", 0),
     ("chat_template", "{{ 1 }}"),
     ("best_of", 4),
@@ -194,7 +200,7 @@ BAD_MESSAGES = [
     ([{"role": "user", "content": 5}], "messages[0].content"),
     ([{"role": "user", "content": [{"type": "image_url"}]}], "messages[0].content[0].type"),
     ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text"),
-    ([*MESSAGES, {"role": "assistant", "tool_calls": [{}]}], "messages[1].tool_calls"),
+    ([*MESSAGES, {"role": "assistant", "tool_calls": [{}]}], "messages[1].tool_calls[0].function"),
     ([{"role": "user", "content": "please fail"}], "messages"),
 ]
 
@@ -268,6 +274,7 @@ FIELD_NAMES = st.sampled_from(
         | {"prompt", "messages", "model", "echo", "logprobs", "top_logprobs", "tokens"}
         | {"skip_special_tokens", "ignore_eos", "chat_template_kwargs", "add_generation_prompt"}
         | {"continue_final_message", "add_special_tokens", "return_token_ids", "return_timeline"}
+        | {"reasoning", "parallel_tool_calls", "include_reasoning", "guided_regex"}
         | {"include_stop_str_in_output", "max_completion_tokens", "return_token_strs"}
     )
 )

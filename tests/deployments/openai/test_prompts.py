@@ -1,9 +1,9 @@
-"""The shapes of prompts and conversations."""
+"""The shapes of prompts."""
 
 import pytest
 
-from legato.deployments.openai.prompts import check_token_ids, split_prompts, to_conversation
-from legato.deployments.openai.schema import ChatMessage, ContentPart, Prompt
+from legato.deployments.openai.prompts import check_token_ids, split_prompts
+from legato.deployments.openai.schema import Prompt
 from legato.engine.errors import InvalidRequestError
 
 
@@ -24,12 +24,3 @@ def test_only_ids_of_the_vocabulary_pass() -> None:
     for wrong in (-1, 10, 1 << 70):
         with pytest.raises(InvalidRequestError, match=str(wrong)):
             check_token_ids([0, wrong, 1], 10, "prompt")
-
-
-def test_text_parts_are_joined_and_an_assistant_may_be_silent() -> None:
-    parts = [ContentPart("text", "a"), ContentPart("text", "b")]
-    messages = [ChatMessage("user", parts, name="ann"), ChatMessage("assistant")]
-    assert to_conversation(messages) == [
-        {"role": "user", "content": "ab", "name": "ann"},
-        {"role": "assistant", "content": ""},
-    ]
