@@ -66,7 +66,7 @@ def plan_model(config: EngineConfig, device_type: str) -> ModelPlan:
     max_model_len = _max_model_len(options, model_config)
     return ModelPlan(
         directory=directory,
-        config=model_config,
+        config=model_config.for_length(max_model_len),
         dtype=dtype,
         max_model_len=max_model_len,
         max_num_batched_tokens=config.scheduler.max_num_batched_tokens

@@ -58,6 +58,7 @@ class ModelRunner:
             num_kv_heads=model.config.num_kv_heads,
             head_dim=model.config.head_dim,
             max_num_seqs=limits.max_num_seqs,
+            windows=model.config.windows,
         )
         self._halves = StepHalves(model.weights, model.config, self._kernels, self._state, shape)
         self._graphs = StepGraphs(self._halves, limits)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 import torch
 
+from legato.kernels.activation_kind import Activation
 from legato.kernels.attention_input import QKNorm
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.attention_plan import BatchLayout
@@ -71,6 +72,10 @@ class Kernels(Protocol):
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor: ...
 
+    def add_normed_(
+        self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float
+    ) -> None: ...
+
     def linear(
         self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor: ...
@@ -84,7 +89,11 @@ class Kernels(Protocol):
     ) -> None: ...
 
     def gated_linear(
-        self, x: torch.Tensor, gate_up: torch.Tensor, bias: torch.Tensor | None
+        self,
+        x: torch.Tensor,
+        gate_up: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: Activation,
     ) -> torch.Tensor: ...
 
     def rotary_tables(

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from legato.kernels.activation import silu_and_mul
+from legato.kernels.activation import gelu_tanh_and_mul, silu_and_mul
+from legato.kernels.activation_kind import Activation
 
 # Not public, but what torch's compiler emits; None in builds of torch without oneDNN.
 _ONEDNN_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -29,6 +30,12 @@ def linear_add_(
     residual.add_(linear(x, weight, bias))
 
 
-def gated_linear(x: torch.Tensor, gate_up: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """[tokens, inputs] x [2 * dim, inputs], gates before ups -> silu(gate) * up, [tokens, dim]"""
-    return silu_and_mul(linear(x, gate_up, bias))
+def gated_linear(
+    x: torch.Tensor,
+    gate_up: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: Activation = Activation.SILU,
+) -> torch.Tensor:
+    """[tokens, inputs] x [2 * dim, inputs], gates before ups -> act(gate) * up, [tokens, dim]"""
+    product = linear(x, gate_up, bias)
+    return silu_and_mul(product) if activation is Activation.SILU else gelu_tanh_and_mul(product)

@@ -7,7 +7,7 @@ from legato.kernels.attention_plan import AttentionPlan, build_attention_plan
 from legato.kernels.backend import AttentionShape, AttentionStep
 from legato.kernels.linear import gated_linear, linear, linear_add_
 from legato.kernels.logprobs import token_logprobs
-from legato.kernels.norm import rms_norm
+from legato.kernels.norm import add_normed_, rms_norm
 from legato.kernels.paged_attention import paged_attention
 from legato.kernels.rotary import rotary_tables
 from legato.kernels.sampling import sample
@@ -15,6 +15,7 @@ from legato.kernels.step_advance import advance_, take_sampled_
 from legato.kernels.token_counts import count_tokens_, set_counts_
 
 __all__ = [
+    "add_normed_",
     "advance_",
     "allocate_attention",
     "count_tokens_",

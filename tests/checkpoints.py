@@ -6,10 +6,16 @@ from typing import Any, Literal
 
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -17,13 +23,16 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-Family = Literal["llama", "mistral", "qwen2", "qwen3"]
+Family = Literal["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"]
 
 _CLASSES: dict[Family, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "phi3": (Phi3Config, Phi3ForCausalLM),
+    "gemma2": (Gemma2Config, Gemma2ForCausalLM),
+    "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
 }
 _SIZES = {
     "vocab_size": 97,
@@ -58,7 +67,7 @@ def make_checkpoint(
     """
     config_class, model_class = _CLASSES[family]
     sizes = dict(_SIZES)
-    if family == "qwen2":
+    if family in ("qwen2", "phi3"):
         del sizes["head_dim"]  # derived there
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)

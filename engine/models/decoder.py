@@ -1,6 +1,8 @@
 """The dense decoder as pure functions of weights, config and the step's inputs.
 
     embedding -> [ norm -> attention -> + -> norm -> gated MLP -> + ] x layers -> norm -> head
+                                     |                        |
+                                   (norm)                   (norm)        where the family has them
 
 The only thing that changes is the KV pool. What a layer computes is added to the residual stream
 by the product that ends it, so that addition and product are one kernel where the device has one.
@@ -14,7 +16,6 @@ import torch.nn.functional as F
 
 from legato.engine.models.decoder_weights import DecoderWeights, LayerWeights
 from legato.engine.models.model_config import ModelConfig
-from legato.kernels.attention_params import AttentionParams
 from legato.kernels.backend import Kernels
 
 
@@ -49,34 +50,74 @@ def compute_hidden(
     Returns:
         the residual stream behind the last layer, [rows, hidden]
     """
-    kernels, plan, kv_pool = context.kernels, context.plan, context.kv_pool
-    eps = config.rms_norm_eps
-    params = AttentionParams(scale=config.head_dim**-0.5)
-    residual = F.embedding(token_ids, weights.embedding)
-    rotary = kernels.rotary_tables(
-        plan.positions, weights.inverse_frequencies, config.rope.attention_factor, residual.dtype
-    )
+    kernels, plan = context.kernels, context.plan
+    residual = _embed(weights, config, token_ids)
+    rotaries = [
+        kernels.rotary_tables(plan.positions, frequencies, rope.attention_factor, residual.dtype)
+        for frequencies, rope in zip(weights.inverse_frequencies, config.ropes, strict=True)
+    ]
     for index, layer in enumerate(weights.layers):
-        normed = kernels.rms_norm(residual, layer.attention_norm, eps)
-        qkv = kernels.linear(normed, layer.qkv, layer.qkv_bias)
-        qkv = qkv.view(residual.shape[0], -1, config.head_dim)
-        qk_norm = layer.qk_norm
-        kernels.rotate_and_write(qkv, rotary, qk_norm, kv_pool, index, plan.slots, params)
-        query = qkv[:, : config.num_heads]
-        attended = kernels.paged_attention(query, kv_pool, index, plan, params)
+        rotary = rotaries[config.layers[index].rope_index]
+        attended = _attend(layer, config, residual, index, rotary, context)
         if layer is weights.layers[-1]:
             residual = residual.index_select(0, wanted_rows)
             attended = attended.index_select(0, wanted_rows)
         if attended.shape[0] > 0:
-            kernels.linear_add_(attended, layer.output, layer.output_bias, residual)
-            _add_mlp(kernels, layer, residual, eps)
+            output = (layer.output, layer.output_bias, layer.output_norm)
+            _add_product(kernels, attended, output, residual, config.rms_norm_eps)
+            _add_mlp(kernels, layer, config, residual)
     return residual
 
 
-def _add_mlp(kernels: Kernels, layer: LayerWeights, residual: torch.Tensor, eps: float) -> None:
-    normed = kernels.rms_norm(residual, layer.mlp_norm, eps)
-    gated = kernels.gated_linear(normed, layer.gate_up, layer.gate_up_bias)
-    kernels.linear_add_(gated, layer.down, layer.down_bias, residual)
+def _embed(weights: DecoderWeights, config: ModelConfig, token_ids: torch.Tensor) -> torch.Tensor:
+    embedded = F.embedding(token_ids, weights.embedding)
+    if config.family.has_scaled_embedding:
+        # The factor in the weights' type, with as many digits as it had in training.
+        embedded.mul_(torch.tensor(config.hidden_size**0.5, dtype=embedded.dtype))
+    return embedded
+
+
+def _attend(
+    layer: LayerWeights,
+    config: ModelConfig,
+    residual: torch.Tensor,
+    index: int,
+    rotary: tuple[torch.Tensor, torch.Tensor],
+    context: ForwardContext,
+) -> torch.Tensor:
+    """Attention of the layer `index`, before its output projection: [tokens, heads * head_dim]"""
+    kernels, plan, kv_pool = context.kernels, context.plan, context.kv_pool
+    params = config.layers[index].params
+    normed = kernels.rms_norm(residual, layer.attention_norm, config.rms_norm_eps)
+    qkv = kernels.linear(normed, layer.qkv, layer.qkv_bias)
+    qkv = qkv.view(residual.shape[0], -1, config.head_dim)
+    kernels.rotate_and_write(qkv, rotary, layer.qk_norm, kv_pool, index, plan.slots, params)
+    query = qkv[:, : config.num_heads]
+    return kernels.paged_attention(query, kv_pool, index, plan, params)
+
+
+def _add_mlp(
+    kernels: Kernels, layer: LayerWeights, config: ModelConfig, residual: torch.Tensor
+) -> None:
+    normed = kernels.rms_norm(residual, layer.mlp_norm, config.rms_norm_eps)
+    gated = kernels.gated_linear(normed, layer.gate_up, layer.gate_up_bias, config.activation)
+    down = (layer.down, layer.down_bias, layer.down_norm)
+    _add_product(kernels, gated, down, residual, config.rms_norm_eps)
+
+
+def _add_product(
+    kernels: Kernels,
+    x: torch.Tensor,
+    linear: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None],
+    residual: torch.Tensor,
+    eps: float,
+) -> None:
+    """Adds the product with a weight, its bias and its norm, if it has any, to `residual`."""
+    weight, bias, norm = linear
+    if norm is None:
+        kernels.linear_add_(x, weight, bias, residual)
+    else:
+        kernels.add_normed_(kernels.linear(x, weight, bias), residual, norm, eps)
 
 
 def compute_logits(
@@ -84,4 +125,6 @@ def compute_logits(
 ) -> torch.Tensor:
     """[rows, hidden] of the residual stream -> logits [rows, vocab], in the weights' type."""
     normed = kernels.rms_norm(hidden, weights.final_norm, config.rms_norm_eps)
-    return kernels.linear(normed, weights.lm_head, None)
+    logits = kernels.linear(normed, weights.lm_head, None)
+    softcap = config.logit_softcap
+    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)

@@ -22,11 +22,13 @@ class LayerWeights:
     qk_norm: QKNorm | None
     output: torch.Tensor
     output_bias: torch.Tensor | None
+    output_norm: torch.Tensor | None  # [hidden], of what attention adds
     mlp_norm: torch.Tensor  # [hidden]
     gate_up: torch.Tensor
     gate_up_bias: torch.Tensor | None
     down: torch.Tensor
     down_bias: torch.Tensor | None
+    down_norm: torch.Tensor | None  # [hidden], of what the MLP adds
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -35,11 +37,14 @@ class DecoderWeights:
     layers: tuple[LayerWeights, ...]
     final_norm: torch.Tensor  # [hidden]
     lm_head: torch.Tensor  # [vocab, hidden]; the embedding itself if tied
-    inverse_frequencies: torch.Tensor  # [head_dim / 2] float32
+    # of each of the model's ropes, [rotary_dim / 2] float32
+    inverse_frequencies: tuple[torch.Tensor, ...]
 
 
 def assemble(
-    tensors: Mapping[str, torch.Tensor], config: ModelConfig, inverse_frequencies: torch.Tensor
+    tensors: Mapping[str, torch.Tensor],
+    config: ModelConfig,
+    inverse_frequencies: tuple[torch.Tensor, ...],
 ) -> DecoderWeights:
     """The decoder's weights from tensors by parameter name, shaped as `decoder_parameters` says."""
     return DecoderWeights(

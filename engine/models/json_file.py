@@ -1,6 +1,7 @@
 """Typed reading of a model directory's JSON files, with errors that name file and field."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,10 @@ class JsonFile:
         if not isinstance(fields, dict):
             raise ConfigError(f"{path} holds no JSON object")
         return cls(path, fields)
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "JsonFile":
+        """The same with fields that it lacks; a null is no lack."""
+        return JsonFile(self.path, {**defaults, **self.fields})
 
     def get(self, name: str, kind: type[T], default: T | None = None) -> T:
         """The field's value; null counts as missing.

@@ -4,14 +4,16 @@ Knows the field names of old and new files; knows no weights and no device.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from legato.engine.dtypes import DTYPE_BYTES
 from legato.engine.errors import ConfigError
-from legato.engine.models.families import FAMILIES
+from legato.engine.models.families import FAMILIES, DecoderFamily
 from legato.engine.models.json_file import JsonFile
-from legato.engine.models.rope_config import RopeParameters
+from legato.engine.models.layer_attention import LayerAttention, read_layers
+from legato.engine.models.rope_config import RopeParameters, read_ropes
+from legato.kernels.activation_kind import Activation
 
 _SAMPLING_DEFAULTS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
@@ -24,20 +26,21 @@ class ModelConfig:
     vocab_size: int
     hidden_size: int
     intermediate_size: int
-    num_layers: int
     num_heads: int
     num_kv_heads: int
     head_dim: int
     rms_norm_eps: float
-    rope: RopeParameters
+    family: DecoderFamily
+    activation: Activation
+    layers: tuple[LayerAttention, ...]
+    ropes: tuple[RopeParameters, ...]  # as `read_ropes` orders them
+    logit_softcap: float | None  # logits become softcap * tanh(logits / softcap)
     has_tied_embeddings: bool
-    has_qk_norm: bool
     has_qkv_bias: bool
     has_output_bias: bool
     has_mlp_bias: bool
     max_context_len: int  # positions, prompt and answer together
     dtype: str  # of the checkpoint, one of DTYPE_BYTES
-    bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     sampling_defaults: Mapping[str, float]  # of generation_config.json, by SamplingParams' names
 
@@ -56,32 +59,35 @@ class ModelConfig:
             else JsonFile(generation_path, {})
         )
         architecture = _architecture(config)
-        _refuse_unsupported(config)
         family = FAMILIES[architecture]
+        config = config.with_defaults(family.defaults)
+        _refuse_quantized(config)
         attention_bias = config.get("attention_bias", bool, False)
         mlp_bias = config.get("mlp_bias", bool, False)
         num_heads = config.positive("num_attention_heads")
-        rope = RopeParameters.read(config)
-        bos = config.fields.get("bos_token_id")
+        head_dim = _head_dim(config, num_heads)
+        ropes = read_ropes(config, head_dim, family.has_local_rope)
+        max_context_len = _max_context_len(config, ropes)
         return cls(
             architecture=architecture,
             vocab_size=config.positive("vocab_size"),
             hidden_size=config.positive("hidden_size"),
             intermediate_size=config.positive("intermediate_size"),
-            num_layers=config.positive("num_hidden_layers"),
             num_heads=num_heads,
             num_kv_heads=_num_kv_heads(config, num_heads),
-            head_dim=_head_dim(config, num_heads),
+            head_dim=head_dim,
             rms_norm_eps=config.get("rms_norm_eps", float, 1e-6),
-            rope=rope,
+            family=family,
+            activation=_activation(config),
+            layers=read_layers(config, family, head_dim, max_context_len),
+            ropes=ropes,
+            logit_softcap=config.get("final_logit_softcapping", float, 0.0) or None,
             has_tied_embeddings=config.get("tie_word_embeddings", bool, False),
-            has_qk_norm=family.has_qk_norm,
             has_qkv_bias=_either(family.has_qkv_bias, attention_bias),
             has_output_bias=_either(family.has_output_bias, attention_bias),
             has_mlp_bias=_either(family.has_mlp_bias, mlp_bias),
-            max_context_len=rope.context_len(config.positive("max_position_embeddings")),
+            max_context_len=max_context_len,
             dtype=_dtype(config),
-            bos_token_id=bos if isinstance(bos, int) else None,
             eos_token_ids=_eos_token_ids(generation) or _eos_token_ids(config),
             sampling_defaults={
                 name: generation.fields[name]
@@ -89,6 +95,19 @@ class ModelConfig:
                 if isinstance(generation.fields.get(name), int | float)
             },
         )
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """The windows that layers have, each once."""
+        return tuple(dict.fromkeys(layer.params.window for layer in self.layers))
+
+    def for_length(self, max_model_len: int) -> "ModelConfig":
+        """The model as an engine serves it whose sequences have at most so many tokens."""
+        return replace(self, ropes=tuple(rope.for_length(max_model_len) for rope in self.ropes))
 
 
 def _either(fixed: bool | None, configured: bool) -> bool:
@@ -106,17 +125,26 @@ def _architecture(config: JsonFile) -> str:
     )
 
 
-def _refuse_unsupported(config: JsonFile) -> None:
-    """What would otherwise be computed silently wrong."""
-    activation = config.get("hidden_act", str, "silu")
-    if activation != "silu":
-        raise ConfigError(f"{config.path}: hidden_act {activation} is not supported (silu is)")
+def _activation(config: JsonFile) -> Activation:
+    name = config.get("hidden_activation", str, config.get("hidden_act", str, "silu"))
+    served = [activation.value for activation in Activation]
+    if name not in served:
+        raise ConfigError(
+            f"{config.path}: hidden_act {name} is not supported ({' and '.join(served)} are)"
+        )
+    return Activation(name)
+
+
+def _max_context_len(config: JsonFile, ropes: tuple[RopeParameters, ...]) -> int:
+    max_position_embeddings = config.positive("max_position_embeddings")
+    if len(ropes) > 1:
+        return max_position_embeddings  # these families count the stretching in
+    return ropes[0].context_len(max_position_embeddings)
+
+
+def _refuse_quantized(config: JsonFile) -> None:
     if config.fields.get("quantization_config") is not None:
         raise ConfigError(f"{config.path}: quantized checkpoints are not supported")
-    window = config.fields.get("sliding_window")
-    is_windowed = config.get("use_sliding_window", bool, True)
-    if is_windowed and window is not None and window < config.positive("max_position_embeddings"):
-        raise ConfigError(f"{config.path}: sliding_window {window} is not supported")
 
 
 def _num_kv_heads(config: JsonFile, num_heads: int) -> int:

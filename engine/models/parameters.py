@@ -7,6 +7,8 @@ product where the checkpoint has two or three:
     layers.N.gate_up  = gate_proj, up_proj          [2 * intermediate, hidden]
     layers.N.qk_norm  = q_norm, k_norm              [2 * head_dim]
 
+Some checkpoints hold them joined already (qkv_proj, gate_up_proj).
+
 Names and shapes only; the tensors themselves are decoder_weights.py's.
 """
 
@@ -26,10 +28,16 @@ class SourceTensor:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Sources joined along dimension 0."""
+    """Sources joined along dimension 0.
+
+    Attributes:
+        offset: what is added to the stored values. With one, the sum may have more digits than
+            weights usually have, and is kept in float32.
+    """
 
     name: str
     sources: tuple[SourceTensor, ...]
+    offset: float = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,7 +50,7 @@ def decoder_parameters(config: ModelConfig) -> list[Parameter]:
     parameters = [_single("embedding", "model.embed_tokens.weight", vocabulary)]
     for layer in range(config.num_layers):
         parameters.extend(_layer_parameters(config, f"layers.{layer}"))
-    parameters.append(_single("final_norm", "model.norm.weight", (config.hidden_size,)))
+    parameters.append(_norm("final_norm", ("model.norm",), config.hidden_size, config))
     if not config.has_tied_embeddings:
         parameters.append(_single("lm_head", "lm_head.weight", vocabulary))
     return parameters
@@ -53,26 +61,43 @@ def _layer_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:
     query_size = config.num_heads * config.head_dim
     kv_size = config.num_kv_heads * config.head_dim
     attention, mlp = f"model.{layer}.self_attn", f"model.{layer}.mlp"
-    qkv = {f"{attention}.q_proj": query_size}
-    qkv |= {f"{attention}.k_proj": kv_size, f"{attention}.v_proj": kv_size}
-    gate_up = {f"{mlp}.gate_proj": intermediate, f"{mlp}.up_proj": intermediate}
+    if config.family.has_fused_projections:
+        qkv = {f"{attention}.qkv_proj": query_size + 2 * kv_size}
+        gate_up = {f"{mlp}.gate_up_proj": 2 * intermediate}
+    else:
+        qkv = {f"{attention}.q_proj": query_size}
+        qkv |= {f"{attention}.k_proj": kv_size, f"{attention}.v_proj": kv_size}
+        gate_up = {f"{mlp}.gate_proj": intermediate, f"{mlp}.up_proj": intermediate}
     output, down = {f"{attention}.o_proj": hidden}, {f"{mlp}.down_proj": hidden}
 
-    norm = (hidden,)
-    yield _single(f"{layer}.attention_norm", f"model.{layer}.input_layernorm.weight", norm)
+    def norm(name: str, module: str) -> Parameter:
+        return _norm(f"{layer}.{name}", (f"model.{layer}.{module}",), hidden, config)
+
+    has_output_norms = config.family.has_output_norms
+    yield norm("attention_norm", "input_layernorm")
     yield from _linear(f"{layer}.qkv", qkv, hidden, config.has_qkv_bias)
-    if config.has_qk_norm:
-        names = (f"{attention}.q_norm.weight", f"{attention}.k_norm.weight")
-        sources = tuple(SourceTensor(name, (config.head_dim,)) for name in names)
-        yield Parameter(f"{layer}.qk_norm", sources)
+    if config.family.has_qk_norm:
+        modules = (f"{attention}.q_norm", f"{attention}.k_norm")
+        yield _norm(f"{layer}.qk_norm", modules, config.head_dim, config)
     yield from _linear(f"{layer}.output", output, query_size, config.has_output_bias)
-    yield _single(f"{layer}.mlp_norm", f"model.{layer}.post_attention_layernorm.weight", norm)
+    if has_output_norms:
+        yield norm("output_norm", "post_attention_layernorm")
+        yield norm("mlp_norm", "pre_feedforward_layernorm")
+    else:
+        yield norm("mlp_norm", "post_attention_layernorm")
     yield from _linear(f"{layer}.gate_up", gate_up, hidden, config.has_mlp_bias)
     yield from _linear(f"{layer}.down", down, intermediate, config.has_mlp_bias)
+    if has_output_norms:
+        yield norm("down_norm", "post_feedforward_layernorm")
 
 
 def _single(name: str, source: str, shape: tuple[int, ...]) -> Parameter:
     return Parameter(name, (SourceTensor(source, shape),))
+
+
+def _norm(name: str, modules: tuple[str, ...], dim: int, config: ModelConfig) -> Parameter:
+    sources = tuple(SourceTensor(f"{module}.weight", (dim,)) for module in modules)
+    return Parameter(name, sources, offset=1.0 if config.family.has_offset_norms else 0.0)
 
 
 def _linear(

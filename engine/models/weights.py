@@ -52,12 +52,15 @@ def load_weights(
     shards = locate_tensors(directory, config)
     sources = [source for parameter in parameters for source in parameter.sources]
     stored = _find_stored(directory, sources, shards)
-    tensors = {p.name: _empty(p.shape, placement) for p in parameters}
+    tensors = {p.name: _empty(p, placement) for p in parameters}
     reads = [
         TensorRead(shards[name], stored[name].offset, _STORED_DTYPES[stored[name].dtype], target)
         for name, target in _targets(parameters, tensors)
     ]
     read_tensors(reads, on_progress)
+    for parameter in parameters:
+        if parameter.offset:
+            tensors[parameter.name].add_(parameter.offset)
     return _assemble(tensors, config, placement)
 
 
@@ -66,7 +69,7 @@ def dummy_weights(config: ModelConfig, placement: Placement, seed: int) -> Decod
     generator = torch.Generator(placement.device).manual_seed(seed)
     tensors = {}
     for parameter in decoder_parameters(config):
-        tensor = _empty(parameter.shape, placement)
+        tensor = _empty(parameter, placement)
         if parameter.name.endswith("norm"):
             tensors[parameter.name] = tensor.fill_(1.0)
         else:
@@ -74,15 +77,16 @@ def dummy_weights(config: ModelConfig, placement: Placement, seed: int) -> Decod
     return _assemble(tensors, config, placement)
 
 
-def _empty(shape: tuple[int, ...], placement: Placement) -> torch.Tensor:
-    return torch.empty(shape, dtype=placement.dtype, device=placement.device)
+def _empty(parameter: Parameter, placement: Placement) -> torch.Tensor:
+    dtype = torch.float32 if parameter.offset else placement.dtype
+    return torch.empty(parameter.shape, dtype=dtype, device=placement.device)
 
 
 def _assemble(
     tensors: dict[str, torch.Tensor], config: ModelConfig, placement: Placement
 ) -> DecoderWeights:
-    frequencies = inverse_frequencies(config.rope, config.head_dim).to(placement.device)
-    return assemble(tensors, config, frequencies)
+    frequencies = (inverse_frequencies(rope, config.head_dim) for rope in config.ropes)
+    return assemble(tensors, config, tuple(f.to(placement.device) for f in frequencies))
 
 
 def _targets(

@@ -7,7 +7,8 @@ cuBLAS's: many tokens, types of four bytes, odd sizes.
 import torch
 import torch.nn.functional as F
 
-from legato.kernels.gpu.activation import silu_and_mul
+from legato.kernels.activation_kind import Activation
+from legato.kernels.gpu.activation import gelu_tanh_and_mul, silu_and_mul
 from legato.kernels.gpu.small_linear import Fused, small_linear
 from legato.kernels.gpu.small_linear_config import SmallLinearConfig, choose
 from legato.kernels.gpu.small_linear_table import TABLE
@@ -39,8 +40,15 @@ def linear_add_(
         residual.add_(F.linear(x, weight, bias))
 
 
-def gated_linear(x: torch.Tensor, gate_up: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """[tokens, inputs] x [2 * dim, inputs], gates before ups -> silu(gate) * up, [tokens, dim]"""
+def gated_linear(
+    x: torch.Tensor,
+    gate_up: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: Activation = Activation.SILU,
+) -> torch.Tensor:
+    """[tokens, inputs] x [2 * dim, inputs], gates before ups -> act(gate) * up, [tokens, dim]"""
+    if activation is Activation.GELU_TANH:  # which small_linear does not compute in one go
+        return gelu_tanh_and_mul(linear(x, gate_up, bias))
     config = _config(x, gate_up)
     if config is None:
         return silu_and_mul(F.linear(x, gate_up, bias))

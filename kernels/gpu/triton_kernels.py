@@ -8,7 +8,7 @@ from legato.kernels.gpu.attention_plan import (
 )
 from legato.kernels.gpu.linear import gated_linear, linear, linear_add_
 from legato.kernels.gpu.logprobs import token_logprobs
-from legato.kernels.gpu.norm import rms_norm
+from legato.kernels.gpu.norm import add_normed_, rms_norm
 from legato.kernels.gpu.rotary import rotary_tables
 from legato.kernels.gpu.sampling import sample
 from legato.kernels.gpu.step_advance import advance_, take_sampled_
@@ -17,6 +17,7 @@ from legato.kernels.gpu.toolchain import choose_assembler
 from legato.kernels.token_counts import set_counts_
 
 __all__ = [
+    "add_normed_",
     "advance_",
     "allocate_attention",
     "count_tokens_",

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from legato.kernels.activation_kind import Activation
 from legato.kernels.linear import gated_linear, linear, linear_add_
 
 
@@ -29,3 +30,10 @@ def test_gates_are_the_first_half_of_the_rows() -> None:
     x, weight, bias = torch.randn(3, 24), torch.randn(10, 24), torch.randn(10)
     gate, up = (x @ weight.T + bias).chunk(2, dim=1)
     torch.testing.assert_close(gated_linear(x, weight, bias), gate * gate.sigmoid() * up)
+
+
+def test_gates_may_be_gelu() -> None:
+    x, weight = torch.randn(3, 24), torch.randn(10, 24)
+    gate, up = (x @ weight.T).chunk(2, dim=1)
+    wanted = torch.nn.functional.gelu(gate, approximate="tanh") * up
+    torch.testing.assert_close(gated_linear(x, weight, None, Activation.GELU_TANH), wanted)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from legato.kernels.norm import add_rms_norm, rms_norm
+from legato.kernels.norm import add_normed_, add_rms_norm, rms_norm
 
 
 def expected(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -17,6 +17,12 @@ def test_rows_are_scaled_by_the_weight(dtype: torch.dtype, tolerance: float) -> 
     )
 
 
+def test_a_weight_may_have_more_digits() -> None:
+    x, weight = torch.randn(5, 48).bfloat16(), torch.rand(48)
+    actual = rms_norm(x, weight, 1e-5)
+    assert torch.equal(actual, rms_norm(x.float(), weight, 1e-5).bfloat16())
+
+
 def test_heads_are_rows_too() -> None:
     x, weight = torch.randn(5, 3, 16)[:, 1:], torch.rand(16)
     actual = rms_norm(x, weight, 1e-5)
@@ -29,3 +35,10 @@ def test_the_residual_takes_in_the_addition() -> None:
     actual = add_rms_norm(x, residual, weight, 1e-5)
     assert torch.equal(residual, total)
     torch.testing.assert_close(actual, rms_norm(total, weight, 1e-5))
+
+
+def test_the_norm_is_added_to_the_residual() -> None:
+    x, residual, weight = torch.randn(5, 16), torch.randn(5, 16), torch.rand(16)
+    wanted = residual + rms_norm(x, weight, 1e-5)
+    add_normed_(x, residual, weight, 1e-5)
+    assert torch.equal(residual, wanted)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.model_config import ModelConfig
+from legato.kernels.activation_kind import Activation
 from legato.tests.checkpoints import edit_json, make_checkpoint
 
 
@@ -29,9 +31,10 @@ def test_sizes_and_ids_are_read(directory: Path) -> None:
     config = load(directory)
     assert (config.num_layers, config.num_heads, config.num_kv_heads) == (2, 4, 2)
     assert (config.vocab_size, config.hidden_size, config.head_dim) == (97, 32, 16)
-    assert (config.bos_token_id, config.eos_token_ids) == (1, (2, 3))
+    assert config.eos_token_ids == (2, 3)
     assert config.max_context_len == 512
-    assert not config.has_qk_norm
+    assert config.activation is Activation.SILU
+    assert config.windows == (None,)
 
 
 def test_old_names_mean_the_same_as_new_ones(directory: Path) -> None:
@@ -45,7 +48,7 @@ def test_old_names_mean_the_same_as_new_ones(directory: Path) -> None:
         torch_dtype="float32",
     )
     assert old == new
-    assert old.rope.theta == 500000
+    assert old.ropes[0].theta == 500000
     assert old.max_context_len == 1024
 
 
@@ -67,6 +70,34 @@ def test_generation_config_comes_first_for_eos_and_gives_sampling_defaults(direc
     assert ModelConfig.load(directory).eos_token_ids == (2, 3)
 
 
+def test_what_a_file_lacks_is_what_the_family_has(directory: Path) -> None:
+    removed = dict.fromkeys(("tie_word_embeddings", "head_dim", "hidden_act"))
+    config = load(directory, architectures=["Gemma2ForCausalLM"], **removed)
+    assert config.has_tied_embeddings
+    assert config.head_dim == 256
+    assert config.activation is Activation.GELU_TANH
+    assert config.logit_softcap == 30.0
+    assert config.layers[0].params.softcap == 50.0
+    assert config.layers[0].params.scale == 256**-0.5
+
+
+def test_a_softcap_that_is_null_is_none(directory: Path) -> None:
+    path = directory / "config.json"
+    nulls = dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"))
+    fields = json.loads(path.read_text()) | {"architectures": ["Gemma2ForCausalLM"]} | nulls
+    path.write_text(json.dumps(fields))
+    config = ModelConfig.load(directory)
+    assert config.logit_softcap is config.layers[0].params.softcap is None
+
+
+def test_ropes_of_two_kinds_have_their_stretching_in_the_context_length(directory: Path) -> None:
+    linear = {"rope_type": "linear", "factor": 8.0}
+    changes = {"architectures": ["Gemma3ForCausalLM"], "rope_parameters": None}
+    config = load(directory, rope_scaling=linear, **changes)
+    assert [rope.theta for rope in config.ropes] == [1e6, 1e4]
+    assert config.max_context_len == 512
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -81,6 +112,7 @@ def test_generation_config_comes_first_for_eos_and_gives_sampling_defaults(direc
         ({"num_key_value_heads": 3}, "no multiple of num_key_value_heads 3"),
         ({"head_dim": 7}, "head_dim 7 is odd"),
         ({"hidden_act": "gelu"}, "hidden_act gelu is not supported"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention is not supported"),
         ({"quantization_config": {"bits": 4}}, "quantized checkpoints are not supported"),
         ({"sliding_window": 128}, "sliding_window 128 is not supported"),
         ({"dtype": "int8"}, "dtype int8 is not supported"),

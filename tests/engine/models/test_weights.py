@@ -66,6 +66,31 @@ def test_tensors_are_converted(tmp_path: Path) -> None:
     assert torch.equal(weights.embedding, load(tmp_path).embedding.bfloat16())
 
 
+def test_norms_stored_as_distances_from_one_keep_their_digits(tmp_path: Path) -> None:
+    stored = load_file(make_checkpoint(tmp_path, "gemma3") / SINGLE_FILE)
+    weights = load(tmp_path, Placement(torch.bfloat16, torch.device("cpu")))
+    layer, module = weights.layers[0], "model.layers.0"
+    assert layer.qk_norm is not None
+    for tensor, name in (
+        (weights.final_norm, "model.norm"),
+        (layer.mlp_norm, f"{module}.pre_feedforward_layernorm"),
+        (layer.output_norm, f"{module}.post_attention_layernorm"),
+        (layer.qk_norm.key_weight, f"{module}.self_attn.k_norm"),
+    ):
+        assert tensor is not None
+        assert torch.equal(tensor, stored[f"{name}.weight"] + 1)
+    assert layer.qkv.dtype is torch.bfloat16
+    dummies = dummy_weights(ModelConfig.load(tmp_path), CPU, seed=1)
+    assert torch.all(dummies.final_norm == 1)
+
+
+def test_projections_that_are_joined_already_are_taken_as_they_are(tmp_path: Path) -> None:
+    stored = load_file(make_checkpoint(tmp_path, "phi3") / SINGLE_FILE)
+    layer = load(tmp_path).layers[1]
+    assert torch.equal(layer.qkv, stored["model.layers.1.self_attn.qkv_proj.weight"])
+    assert torch.equal(layer.gate_up, stored["model.layers.1.mlp.gate_up_proj.weight"])
+
+
 def test_a_type_that_is_nothing_without_scales_is_named(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, "llama")
     edit_tensors(tmp_path, **{"model.norm.weight": torch.ones(32, dtype=torch.int8)})

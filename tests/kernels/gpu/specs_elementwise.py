@@ -6,7 +6,7 @@ from typing import Any
 from legato.kernels.gpu.activation import gated_kernel
 from legato.kernels.gpu.attention_input import rotate_and_write_kernel
 from legato.kernels.gpu.block_copy import copy_blocks_kernel
-from legato.kernels.gpu.norm import rms_norm_kernel
+from legato.kernels.gpu.norm import add_normed_kernel, rms_norm_kernel
 from legato.kernels.gpu.rotary import rotary_tables_kernel
 from legato.kernels.gpu.step_rows import plan_rows_kernel
 from legato.tests.kernels.gpu.compiled import CompileSpec
@@ -60,6 +60,23 @@ SPECS = [
             "residual_row_stride": "i32",
         },
         {"DIM": 4096, "BLOCK": 4096, "IS_EARLY": True},
+        num_warps=8,
+        multiples_of_16=("x_row_stride", "residual_row_stride"),
+        required=("ld.global.v4.b32", "st.global.v4.b32"),
+        options=_EARLY,
+    ),
+    CompileSpec(
+        "add_normed",
+        add_normed_kernel,
+        {
+            "x": "*bf16",
+            "residual": "*bf16",
+            "weight": "*fp32",
+            "eps": "fp32",
+            "x_row_stride": "i32",
+            "residual_row_stride": "i32",
+        },
+        {"DIM": 3584, "BLOCK": 4096, "IS_EARLY": True},
         num_warps=8,
         multiples_of_16=("x_row_stride", "residual_row_stride"),
         required=("ld.global.v4.b32", "st.global.v4.b32"),

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from legato.kernels import norm as twin
-from legato.kernels.gpu.norm import NormConfig, add_rms_norm, choose_config, rms_norm
+from legato.kernels.gpu.norm import NormConfig, add_normed_, add_rms_norm, choose_config, rms_norm
 from legato.tests.kernels.gpu.device import DEVICE, DTYPES, TOLERANCES
 
 EPS = 1e-5
@@ -26,6 +26,14 @@ def test_rows_are_those_of_the_twin(dim: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_may_have_more_digits(dtype: torch.dtype) -> None:
+    x, weight = random(3, 96, dtype=dtype), random(96, dtype=torch.float32)
+    actual = rms_norm(x, weight, EPS)
+    assert actual.dtype is dtype
+    assert_close(actual, twin.rms_norm(x.double(), weight.double(), EPS))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", [7, 4096])
 def test_the_residual_takes_in_the_addition(dim: int, dtype: torch.dtype) -> None:
     x, residual, weight = (
@@ -37,6 +45,18 @@ def test_the_residual_takes_in_the_addition(dim: int, dtype: torch.dtype) -> Non
     actual = add_rms_norm(x, residual, weight, EPS)
     assert torch.equal(residual, total)
     assert_close(actual, twin.rms_norm(total.double(), weight.double(), EPS))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [7, 4096])
+def test_the_norm_is_added_to_the_residual(dim: int, dtype: torch.dtype) -> None:
+    x, wide = random(4, dim, dtype=dtype), random(4, dim + 8, dtype=dtype)
+    residual, weight = wide[:, :dim], random(dim, dtype=torch.float32)
+    wanted, outside = residual.double(), wide[:, dim:].clone()
+    twin.add_normed_(x.double(), wanted, weight.double(), EPS)
+    add_normed_(x, residual, weight, EPS)
+    assert_close(residual, wanted)
+    assert torch.equal(wide[:, dim:], outside)
 
 
 def test_rows_may_lie_apart() -> None:

@@ -1,0 +1,102 @@
+"""A checkpoint of each decoder family in which all that it does differently matters.
+
+Sizes are odd, windows shorter than prompts, softcaps low enough to bend, and positions go past the
+original length of a stretched rope.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from legato.tests.checkpoints import Family, edit_json, load_reference, make_checkpoint
+
+_ODD_SIZES = {
+    "hidden_size": 36,
+    "intermediate_size": 44,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "num_hidden_layers": 3,
+}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 6 / 32,
+    "original_max_position_embeddings": 32,
+    "short_factor": [1.0, 1.1, 1.3],
+    "long_factor": [1.2, 2.5, 7.0],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    family: Family
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, directory: Path) -> Path:
+        """Writes the checkpoint, and returns `directory`."""
+        return make_checkpoint(directory, self.family, **self.overrides)
+
+
+_GEMMA_SIZES = _ODD_SIZES | {
+    "query_pre_attn_scalar": 23,
+    "sliding_window": 9,
+    "tie_word_embeddings": True,
+}
+
+TRAPS = {
+    "mistral": Trap("mistral", _ODD_SIZES | {"sliding_window": 7}),
+    "qwen2": Trap(
+        "qwen2", {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
+    ),
+    "qwen3": Trap(
+        "qwen3",
+        _ODD_SIZES | {"use_sliding_window": True, "sliding_window": 13, "max_window_layers": 2},
+    ),
+    "phi3": Trap(
+        "phi3",
+        {
+            "hidden_size": 128,
+            "num_attention_heads": 4,
+            "sliding_window": 21,
+            "original_max_position_embeddings": 32,
+            "rope_parameters": _LONGROPE,
+        },
+    ),
+    "gemma2": Trap(
+        "gemma2",
+        _GEMMA_SIZES | {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 2.5},
+    ),
+    "gemma3": Trap(
+        "gemma3",
+        _GEMMA_SIZES
+        | {
+            "num_hidden_layers": 7,
+            "final_logit_softcapping": 4.0,
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+                "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+            },
+        },
+    ),
+}
+
+
+def load_trap_reference(checkpoint: Path, copy: Path) -> PreTrainedModel:
+    """The checkpoint as transformers computes sequences of any length.
+
+    transformers turns a longrope by its short factors as long as a sequence is short, and computes
+    it anew when it outgrows that. Here it turns by the long ones at once.
+
+    Args:
+        copy: an empty directory, for a copy that says so
+    """
+    for path in checkpoint.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    config = copy / "config.json"
+    if "longrope" in config.read_text():
+        rope = _LONGROPE | {"short_factor": _LONGROPE["long_factor"]}
+        edit_json(config, rope_parameters=rope)
+    return load_reference(copy)
