@@ -8,6 +8,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE_FOLDERS = ("kernels", "engine", "cluster", "deployments")
+# Where processes that tests start find what tests share, as pytest itself does.
+SHARED_PATH = str(REPOSITORY / ".types")
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -28,6 +28,7 @@ from legato.deployments.console import (
 )
 from legato.engine.load_progress import LoadProgress
 from legato.tests.cluster.reports import make_report
+from legato.tests.source_tree import SHARED_PATH
 
 WORKER = WorkerDescription(
     worker="w",
@@ -190,7 +191,13 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_each_worker_is_asked_once_whatever_its_ranks() -> None:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": SHARED_PATH}},
+    )
     try:
         names = [
             str(ActorName("app", role, "x", rank))

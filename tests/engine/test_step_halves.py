@@ -20,8 +20,11 @@ from legato.tests.engine.batches import build_runner, part, random_tokens, sampl
 from legato.tests.family_traps import TRAPS
 from legato.tests.kernels.gpu.device import DEVICE
 
-# Random bits wrap around, of which the interpreter's numpy warns.
-pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+# The interpreter's numpy warns of random bits that wrap around, and of what padding rows hold.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+]
 
 BLOCK_SIZE = 8
 LIMITS = StepLimits(max_num_seqs=6, max_num_batched_tokens=64, max_blocks=8, vocab_size=97)

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from legato.tests.source_tree import SHARED_PATH
+
 MAX_SHARED_BYTES = 232_448
 
 
@@ -97,7 +99,9 @@ def compile_spec(spec: CompileSpec) -> CompileReport:
 
 def compile_module(name: str) -> list[CompileReport]:
     """Reports on all SPECS of a module, compiled in a process without the interpreter."""
-    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    paths = [SHARED_PATH, *filter(None, [os.environ.get("PYTHONPATH")])]
+    changes = {"TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, **changes}
     command = [sys.executable, "-m", "legato.tests.kernels.gpu.compiled", name]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 0, result.stderr
