@@ -181,6 +181,7 @@ def _step_limits(plan: ModelPlan, max_num_seqs: int) -> StepLimits:
         max_num_batched_tokens=plan.max_num_batched_tokens,
         max_blocks=plan.kv_spec.num_blocks_of(plan.max_model_len),
         vocab_size=plan.config.vocab_size,
+        num_eos_tokens=len(plan.config.eos_token_ids),
     )
 
 

@@ -20,7 +20,7 @@ from legato.kernels.backend import Kernels
 from legato.kernels.sampling_rows import SamplingRows
 
 MAX_MASK_THREADS = 8
-MAX_BIASES = MAX_LOGIT_BIAS + MAX_STOP_TOKEN_IDS
+_MAX_ASKED_BIASES = MAX_LOGIT_BIAS + MAX_STOP_TOKEN_IDS  # of one request; EOS ids come on top
 _FLOATS = {
     "temperatures": "temperature",
     "top_ps": "top_p",
@@ -45,15 +45,18 @@ def sampling_fields(max_rows: int) -> dict[str, Field]:
 class SamplingState:
     """Keeps one engine's sampling tensors."""
 
-    def __init__(self, buffers: PackedBuffers, kernels: Kernels, vocab_size: int) -> None:
+    def __init__(
+        self, buffers: PackedBuffers, kernels: Kernels, vocab_size: int, num_eos_tokens: int
+    ) -> None:
         self._buffers = buffers
         self._kernels = kernels
         self._vocab_size = vocab_size
         max_rows = buffers.host["seeds"].shape[0]
         device = buffers.device["seeds"].device
         self._counts = torch.empty(max_rows, vocab_size, dtype=torch.int16, device=device)
-        self._bias_ids = torch.zeros(max_rows, MAX_BIASES, dtype=torch.int32, device=device)
-        self._bias_values = torch.zeros(max_rows, MAX_BIASES, device=device)
+        max_biases = _MAX_ASKED_BIASES + num_eos_tokens
+        self._bias_ids = torch.zeros(max_rows, max_biases, dtype=torch.int32, device=device)
+        self._bias_values = torch.zeros(max_rows, max_biases, device=device)
         words = -(-vocab_size // 32)
         self._masks = torch.zeros(max_rows, words, dtype=torch.int32, device=device)
         self._mask_writer = MaskWriter(_num_mask_threads())

@@ -35,6 +35,7 @@ class StepLimits:
     max_num_batched_tokens: int
     max_blocks: int  # of one sequence
     vocab_size: int
+    num_eos_tokens: int = 0  # that a sequence may have to be kept from
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,9 @@ class StepState:
         self._buffers = PackedBuffers(fields, device)
         self._rows = RowTable(rows, limits.max_blocks)
         self._block_tables = torch.zeros(rows, limits.max_blocks, dtype=torch.int32, device=device)
-        self.sampling = SamplingState(self._buffers, kernels, limits.vocab_size)
+        self.sampling = SamplingState(
+            self._buffers, kernels, limits.vocab_size, limits.num_eos_tokens
+        )
         self.sampled = torch.zeros(rows, dtype=torch.int64, device=device)
         self._sample_of: dict[int, int] = {}  # sequence -> its place in `sampled`
         self._order = np.empty(0, np.int64)

@@ -55,18 +55,6 @@ class AttentionStep:
     is_decode: bool
 
 
-class Plan(Protocol):
-    """What the layers of a step share."""
-
-    @property
-    def positions(self) -> torch.Tensor:
-        """[tokens] position of each token in its sequence."""
-
-    @property
-    def slots(self) -> torch.Tensor:
-        """[tokens] where its keys and values go, block * block_size + token; -1: nowhere."""
-
-
 class Kernels(Protocol):
     """Functions; shapes and meanings are told by the plain-torch ones, in kernels/*.py."""
 

@@ -8,7 +8,7 @@ import pytest
 from legato.engine import model_runner
 from legato.engine.builtin_model import builtin_model_directory
 from legato.engine.llm import LLM
-from legato.engine.sampling_params import SamplingParams
+from legato.engine.sampling_params import MAX_LOGIT_BIAS, MAX_STOP_TOKEN_IDS, SamplingParams
 
 SHARED: dict[str, Any] = {"max_tokens": 40, "ignore_eos": True}
 PARAMS = [
@@ -59,3 +59,22 @@ def test_two_steps_under_way_change_no_answer(
     wanted = answers(**options)
     monkeypatch.setitem(model_runner._PIPELINE_DEPTH, "cpu", 2)
     assert answers(**options) == wanted
+
+
+def test_all_the_biases_and_bans_that_a_request_may_have_fit() -> None:
+    llm = LLM(
+        str(builtin_model_directory()),
+        device="cpu",
+        skip_tokenizer_init=True,
+        num_gpu_blocks_override=50,
+        max_model_len=200,
+    )
+    params = SamplingParams(
+        temperature=0,
+        max_tokens=3,
+        min_tokens=2,
+        logit_bias=dict.fromkeys(range(100, 100 + MAX_LOGIT_BIAS), -1.0),
+        stop_token_ids=tuple(range(1200, 1200 + MAX_STOP_TOKEN_IDS)),
+    )
+    (output,) = llm.generate([[5, 6, 7]], params, use_tqdm=False)
+    assert len(output.outputs[0].token_ids) >= 2

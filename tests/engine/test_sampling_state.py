@@ -28,7 +28,7 @@ def buffers() -> PackedBuffers:
 
 @pytest.fixture
 def state(buffers: PackedBuffers) -> SamplingState:
-    return SamplingState(buffers, kernels_for(torch.device("cpu")), VOCAB_SIZE)
+    return SamplingState(buffers, kernels_for(torch.device("cpu")), VOCAB_SIZE, num_eos_tokens=0)
 
 
 def formed(
