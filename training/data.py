@@ -19,10 +19,16 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from legato.training.packing import LEARNED, SHARD_TOKENS, make_shard
+from legato.training.packing import (
+    LEVEL_WEIGHTS,
+    SHARD_TOKENS,
+    TOKEN_BITS,
+    TOKEN_MASK,
+    make_shard,
+)
 
 Shard = NDArray[np.uint16]
-NOT_LEARNED = -100
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class ShardWorker:
@@ -81,18 +87,22 @@ class ShardStream:
             self._num_ordered += 1
 
 
-def batches(
-    stream: ShardStream, batch_tokens: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets for ever, each [rows, row tokens]; targets not learned are NOT_LEARNED.
+def batches(stream: ShardStream, batch_tokens: int, device: torch.device) -> Iterator[Batch]:
+    """Inputs, targets and the targets' weights for ever, each [rows, row tokens].
 
-    `batch_tokens` divides a shard's tokens.
+    A weight is 0 where a target is not learned. `batch_tokens` divides a shard's tokens.
     """
+    level_weights = torch.tensor(LEVEL_WEIGHTS, device=device)
     while True:
         shard = stream.next()
         for part in np.split(shard, SHARD_TOKENS // batch_tokens):
             row = torch.from_numpy(part.astype(np.int64)).to(device, non_blocking=True)
-            ids = row & (LEARNED - 1)
-            wanted = torch.where(row >= LEARNED, ids, NOT_LEARNED)
-            last = torch.full_like(wanted[:, :1], NOT_LEARNED)
-            yield ids, torch.cat((wanted[:, 1:], last), dim=1)
+            yield batch_of(row, level_weights)
+
+
+def batch_of(row: Tensor, level_weights: Tensor) -> Batch:
+    """Inputs, targets and weights, each [rows, row tokens], of entries of that shape (int64)."""
+    ids, weights = row & TOKEN_MASK, level_weights[row >> TOKEN_BITS]
+    targets = torch.roll(ids, -1, dims=1)
+    weights = torch.cat((weights[:, 1:], torch.zeros_like(weights[:, :1])), dim=1)
+    return ids, targets, weights

@@ -17,13 +17,15 @@ from torch import Tensor
 
 from legato.training.chat import ASSISTANT_HEADER, DOCUMENT_END, TURN_END, render
 from legato.training.model import Llama
-from legato.training.packing import LEARNED, make_shard
+from legato.training.packing import TOKEN_BITS, TOKEN_MASK, make_shard
 from legato.training.skills.exam import Exam, Item
 from legato.training.skills.stories import story
 from legato.training.split import Split
 from legato.training.tokens import token_id
 
 ROWS_AT_ONCE = 200
+NUM_SHOWN = 12  # wrong answers kept of an exam
+AGREEMENT_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def examine(model: Llama, tokenizer: Tokenizer, exam: Exam) -> Result:
         if not exam.right(answer, item.wanted)
     ]
     share = 1.0 - len(wrong) / len(items)
-    return Result(exam.name, len(items), share, exam.threshold, tuple(wrong[:8]))
+    return Result(exam.name, len(items), share, exam.threshold, tuple(wrong[:NUM_SHOWN]))
 
 
 def _fitting(exam: Exam, tokenizer: Tokenizer, longest: int) -> tuple[list[Item], list[list[int]]]:
@@ -130,9 +132,9 @@ def held_out_text(num_stories: int = 24) -> str:
 @torch.inference_mode()
 def agreement(model: Llama, draft: Llama, tokenizer: Tokenizer) -> float:
     """How often the draft's most likely token is the model's, on held-out documents' answers."""
-    shard = make_shard(tokenizer, number=0, split=Split.HELD_OUT)[:ROWS_AT_ONCE].astype(np.int64)
-    ids = torch.from_numpy(shard & (LEARNED - 1)).to(model.cos.device)
-    learned = torch.from_numpy(shard[:, 1:] >= LEARNED).to(model.cos.device)
+    shard = make_shard(tokenizer, number=0, split=Split.HELD_OUT)[:AGREEMENT_ROWS].astype(np.int64)
+    ids = torch.from_numpy(shard & TOKEN_MASK).to(model.cos.device)
+    learned = torch.from_numpy(shard[:, 1:] >> TOKEN_BITS > 0).to(model.cos.device)
     same = model(ids).argmax(-1)[:, :-1] == draft(ids).argmax(-1)[:, :-1]
     return float(same[learned].float().mean())
 

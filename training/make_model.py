@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer
 
 from legato.training.card import Figures, draft_card, model_card, table
+from legato.training.chat import TURN_END, TURN_START
 from legato.training.data import ShardStream, batches
 from legato.training.evaluate import Result, agreement, examine, held_out_text, perplexity
 from legato.training.export import disagreements, round_to_bfloat16, write_model
@@ -33,6 +34,7 @@ from legato.training.trainer import Recipe, train
 MODEL = Shape(VOCAB_SIZE, 256, 768, num_layers=8, num_heads=4, num_kv_heads=2)
 DRAFT = Shape(VOCAB_SIZE, 128, 320, num_layers=4, num_heads=2, num_kv_heads=1)
 MODEL_NAME, DRAFT_NAME = "legato-tiny", "legato-tiny-draft"
+_ALWAYS_SHOWN = ("tool call",)  # exams whose misses are printed even where enough is right
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Plan:
     num_workers: int
     tokenizer_documents: int
     items_per_exam: int | None  # None: as many as each exam says
+    model: Shape = MODEL
+    draft: Shape = DRAFT
 
 
 def make_tokenizer(num_documents: int) -> Tokenizer:
@@ -59,7 +63,7 @@ def make(out: Path, device: torch.device, plan: Plan) -> tuple[Result, ...]:
     torch.set_float32_matmul_precision("high")
     tokenizer = make_tokenizer(plan.tokenizer_documents)
     clock.say("tokenizer made")
-    model, draft = Llama(MODEL).to(device), Llama(DRAFT).to(device)
+    model, draft = Llama(plan.model).to(device), Llama(plan.draft).to(device)
     with ShardStream(tokenizer, plan.num_workers) as stream:
         log = train(model, draft, batches(stream, plan.batch_tokens, device), plan.recipe)
         log.append(f"{stream.num_fresh} shards, {stream.num_reused} uses of a shard seen before")
@@ -71,10 +75,10 @@ def make(out: Path, device: torch.device, plan: Plan) -> tuple[Result, ...]:
     results = _examine_all(model, tokenizer, plan.items_per_exam)
     clock.say("examined")
     figures = Figures(
-        MODEL, num_parameters(model), num_tokens, results,
+        plan.model, num_parameters(model), num_tokens, results,
         perplexity(model, tokenizer, held_out_text()), agreement(model, draft, tokenizer),
     )  # fmt: skip
-    _write_reports(out, figures, num_parameters(draft), log)
+    _write_reports(out, figures, draft, log)
     torch.set_float32_matmul_precision("highest")
     differing = disagreements(model, out / MODEL_NAME, _some_items())
     clock.say(f"prompts that transformers answers otherwise: {len(differing)}")
@@ -92,11 +96,12 @@ def _some_items() -> list[Item]:
     return [next(items) for exam in EXAMS if "12" not in exam.name for items in [exam.items()] * 2]
 
 
-def _write_reports(out: Path, figures: Figures, draft_parameters: int, log: list[str]) -> None:
+def _write_reports(out: Path, figures: Figures, draft: Llama, log: list[str]) -> None:
     (out / "heldout.txt").write_text(held_out_text())
     (out / "training.log").write_text("\n".join(log) + "\n")
     (out / MODEL_NAME / "README.md").write_text(model_card(figures))
-    (out / DRAFT_NAME / "README.md").write_text(draft_card(DRAFT, draft_parameters, figures))
+    card = draft_card(draft.shape, num_parameters(draft), figures)
+    (out / DRAFT_NAME / "README.md").write_text(card)
     report = {
         "perplexity": figures.perplexity,
         "draft_agreement": figures.draft_agreement,
@@ -104,6 +109,16 @@ def _write_reports(out: Path, figures: Figures, draft_parameters: int, log: list
         "results": [result.record() for result in figures.results],
     }
     (out / "eval.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def misses(result: Result) -> str:
+    """Some of an exam's wrong answers, each with the end of its prompt and what was wanted."""
+    lines = [f"\n{result.name}: {result.share_right:.1%} right; some that are not"]
+    for wrong in result.wrong:
+        asked = wrong["prompt"].rpartition(f"{TURN_START}user\n")[2].partition(TURN_END)[0]
+        lines += [f"  asked  {asked!r}", f"  wanted {wrong['wanted']!r}"]
+        lines.append(f"  got    {wrong['answer']!r}")
+    return "\n".join(lines)
 
 
 class _Clock:
@@ -132,6 +147,9 @@ def main() -> None:
         plan = Plan(replace(recipe, report_every=2), 1 << 12, options.workers, 500, 2)
     results = make(options.out, torch.device(options.device), plan)
     print(table(results))
+    for result in results:
+        if result.wrong and (not result.passed or result.name in _ALWAYS_SHOWN):
+            print(misses(result))
 
 
 if __name__ == "__main__":

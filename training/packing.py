@@ -1,11 +1,15 @@
 """Documents as rows of tokens, ready to train on.
 
-    row (512 or 2,048 tokens)   | document | document | document ... (cut at the row's end) |
-    entry (uint16)              bits 0-14 token, bit 15: learn to predict this token
+    row (1,024 or 2,048 tokens)   | document | document | document ... (cut at the row's end) |
+    entry (uint16)                bits 0-13 token, bits 14-15 how firmly to learn to predict it
 
-Learned are the assistant's turns, up to and with the token that ends a turn, and plain texts whole.
+Learned are the assistant's turns, up to and with the token that ends a turn, and plain texts whole:
+tool calls firmly, long texts lightly. Long texts are stories, whose words are partly free choice:
+what nobody can predict would else be nearly all of the loss, and its noise drown the rest.
+
 Rows begin with a document, so that prompts at position 0 are seen, and long rows train the whole
-context. The shard's number is its seed: shards are made in any order, by any number of processes.
+context. A short row holds the longest list of tools with its call. The shard's number is its seed:
+shards are made in any order, by any number of processes.
 """
 
 import random
@@ -17,6 +21,8 @@ from tokenizers import Tokenizer
 
 from legato.training.chat import (
     ASSISTANT_HEADER,
+    CALL_END,
+    CALL_START,
     DOCUMENT_END,
     TURN_END,
     TURN_START,
@@ -27,8 +33,12 @@ from legato.training.skills.mix import document
 from legato.training.split import Split
 from legato.training.tokens import token_id
 
-LEARNED = 1 << 15
-SHORT_ROW, LONG_ROW = 512, 2048
+TOKEN_BITS = 14
+TOKEN_MASK = (1 << TOKEN_BITS) - 1
+LIGHTLY, USUALLY, FIRMLY = (level << TOKEN_BITS for level in (1, 2, 3))
+LEVEL_WEIGHTS = (0.0, 0.15, 1.0, 5.0)  # in the loss, by an entry's bits 14-15
+LONG_TEXT = 180  # tokens of a turn; no answer but a story is longer
+SHORT_ROW, LONG_ROW = 1024, 2048
 SHARD_TOKENS = 1 << 19
 
 
@@ -40,13 +50,15 @@ class Marks:
     turn_start: int
     turn_end: int
     document_end: int
+    call_start: int
+    call_end: int
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Marks":
         """The marks of a tokenizer."""
         header = tuple(tokenizer.encode(ASSISTANT_HEADER).ids)
-        ends = (token_id(tokenizer, token) for token in (TURN_START, TURN_END, DOCUMENT_END))
-        return cls(header, *ends)
+        tokens = (TURN_START, TURN_END, DOCUMENT_END, CALL_START, CALL_END)
+        return cls(header, *(token_id(tokenizer, token) for token in tokens))
 
 
 def document_text(each: Document) -> str:
@@ -55,19 +67,27 @@ def document_text(each: Document) -> str:
 
 
 def entries(ids: list[int], marks: Marks) -> NDArray[np.uint16]:
-    """A document's tokens with bit 15 on those that are learned. Shape [tokens]."""
+    """A document's tokens with their levels. Shape [tokens]."""
     row = np.array(ids, dtype=np.uint16)
     if ids[0] != marks.turn_start:
-        return row | np.uint16(LEARNED)
-    learned = np.zeros(len(ids), dtype=bool)
+        return row | np.uint16(LIGHTLY)
+    levels = np.zeros(len(ids), dtype=np.uint16)
     width = len(marks.header)
     ends = np.flatnonzero(row == marks.turn_end)
     for start in np.flatnonzero(row == marks.turn_start):
         if tuple(ids[start : start + width]) == marks.header:
-            end = ends[np.searchsorted(ends, start)]
-            learned[start + width : end + 1] = True
-    row[learned] |= np.uint16(LEARNED)
-    return row
+            turn = slice(start + width, ends[np.searchsorted(ends, start)] + 1)
+            levels[turn] = _levels(row[turn], marks)
+    return row | levels
+
+
+def _levels(turn: NDArray[np.uint16], marks: Marks) -> NDArray[np.uint16]:
+    """The level of each token of one of the assistant's turns. Shape [tokens]."""
+    opened, closed = (turn == mark for mark in (marks.call_start, marks.call_end))
+    in_call = (np.cumsum(opened) > np.cumsum(closed)) | closed
+    is_long = len(turn) > LONG_TEXT and not opened.any()
+    levels = np.where(in_call, FIRMLY, LIGHTLY if is_long else USUALLY)
+    return levels.astype(np.uint16)
 
 
 def make_shard(tokenizer: Tokenizer, number: int, split: Split = Split.TRAIN) -> NDArray[np.uint16]:

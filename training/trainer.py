@@ -11,17 +11,15 @@ Matrices are trained with Muon, the embedding and the norms with AdamW.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from legato.training.data import NOT_LEARNED
+from legato.training.data import Batch
 from legato.training.model import Llama
-
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,58 +73,63 @@ def schedule(progress: float, recipe: Recipe) -> float:
     return max(0.0, min(1.0, left))
 
 
-def text_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross entropy over the learned tokens. logits: [..., vocabulary]; targets: [...]."""
-    return F.cross_entropy(
-        logits.flatten(0, -2).float(), targets.flatten(), ignore_index=NOT_LEARNED
-    )
+def text_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean cross entropy. logits: [..., vocabulary]; targets, weights: [...]."""
+    each = F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), reduction="none")
+    return _mean(each, weights.flatten())
 
 
-def draft_loss(logits: Tensor, model_logits: Tensor, targets: Tensor) -> Tensor:
+def draft_loss(logits: Tensor, model_logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Half the text's loss, half the cross entropy to the model's probabilities."""
-    learned = (targets != NOT_LEARNED).float()
     wanted = model_logits.detach().float().softmax(-1)
-    each = -(wanted * logits.float().log_softmax(-1)).sum(-1) * learned
-    return 0.5 * text_loss(logits, targets) + 0.5 * each.sum() / learned.sum().clamp(min=1)
+    each = -(wanted * logits.float().log_softmax(-1)).sum(-1)
+    return 0.5 * text_loss(logits, targets, weights) + 0.5 * _mean(each, weights)
 
 
-def train(model: Llama, draft: Llama, batches: Iterator[Batch], recipe: Recipe) -> list[str]:
-    """Trains both for `recipe.seconds`, counted from the first step after compilation.
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=1)
+
+
+def train(
+    model: Llama,
+    draft: Llama,
+    batches: Iterator[Batch],
+    recipe: Recipe,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """Trains both for `recipe.seconds` of `clock`, counted from the first step after compilation.
 
     Returns: the lines of the training's log.
     """
 
-    def both_losses(ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def both_losses(ids: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(ids)
-        return text_loss(logits, targets), draft_loss(draft(ids), logits, targets)
+        guessed = draft_loss(draft(ids), logits, targets, weights)
+        return text_loss(logits, targets, weights), guessed
 
     losses_of = torch.compile(both_losses, dynamic=False) if recipe.compiled else both_losses
     optimizers = [Optimizer(each, recipe) for each in (model, draft)]
     device = next(model.parameters()).device
     log: list[str] = []
-    start, step, num_tokens = time.monotonic(), 0, 0
-    while (progress := _progress(start, step, recipe)) < 1.0:
-        ids, targets = next(batches)
+    start, step, num_tokens, progress = clock(), 0, 0, 0.0
+    while progress < 1.0:
+        ids, targets, weights = next(batches)
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            losses = losses_of(ids, targets)
+            losses = losses_of(ids, targets, weights)
         torch.autograd.backward(losses)
         for optimizer in optimizers:
             optimizer.step(schedule(progress, recipe))
         step, num_tokens = step + 1, num_tokens + ids.numel()
-        if step == _COMPILING_STEPS:
-            start = time.monotonic()
+        if step <= _COMPILING_STEPS:
+            start = clock()
+        spent = clock() - start
+        progress = spent / recipe.seconds
         if step % recipe.report_every == 0 or step == 1:
             text, guessed = (loss.item() for loss in losses)
-            spent = time.monotonic() - start
             log.append(f"step {step} {num_tokens / 1e6:.0f}M tokens {spent:.0f} s")
             log[-1] += f" loss {text:.4f} draft {guessed:.4f}"
             print(log[-1], flush=True)
     return log
 
 
-_COMPILING_STEPS = 10  # long enough to meet both row lengths
-
-
-def _progress(start: float, step: int, recipe: Recipe) -> float:
-    """The share of the time that has passed; compilation does not count."""
-    return 0.0 if step < _COMPILING_STEPS else (time.monotonic() - start) / recipe.seconds
+_COMPILING_STEPS = 10  # long enough to meet both row lengths; they do not count as time

@@ -1,6 +1,7 @@
 """The model for training: its sizes, its order of time, its agreement with transformers."""
 
 from dataclasses import replace
+from itertools import count, repeat
 from pathlib import Path
 
 import pytest
@@ -65,18 +66,33 @@ def test_training_lowers_the_loss_of_model_and_draft() -> None:
     model, draft = Llama(SMALL), Llama(replace(SMALL, num_layers=1))
     ids = torch.randint(10, 20, (4, 32))
     ids[:, 16:] = ids[:, :16]
+    weights = torch.ones(4, 32)
 
     def losses() -> tuple[float, float]:
         with torch.no_grad():
             logits = model(ids)
-            loss = text_loss(logits[:, :-1], ids[:, 1:])
-            return float(loss), float(draft_loss(draft(ids)[:, :-1], logits[:, :-1], ids[:, 1:]))
+            loss = text_loss(logits[:, :-1], ids[:, 1:], weights[:, 1:])
+            guessed = draft_loss(draft(ids)[:, :-1], logits[:, :-1], ids[:, 1:], weights[:, 1:])
+            return float(loss), float(guessed)
 
     before = losses()
     targets = torch.roll(ids, -1, dims=1)
-    train(model, draft, iter([(ids, targets)] * 1000), Recipe(seconds=2.0, compiled=False))
+    seconds = count()
+    recipe = Recipe(seconds=60, compiled=False)
+    train(model, draft, repeat((ids, targets, weights)), recipe, lambda: float(next(seconds)))
 
     assert all(after < start / 2 for after, start in zip(losses(), before, strict=True))
+
+
+def test_a_target_without_weight_does_not_count() -> None:
+    logits, targets = torch.randn(2, 3, 10), torch.randint(0, 10, (2, 3))
+    weights = torch.tensor([[1.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+    changed = torch.where(weights > 0, targets, 0)
+
+    assert text_loss(logits, targets, weights) == text_loss(logits, changed, weights)
+    assert draft_loss(logits, logits, targets, weights) == draft_loss(
+        logits, logits, changed, weights
+    )
 
 
 def test_the_rate_rises_holds_and_falls_to_zero() -> None:

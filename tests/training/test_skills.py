@@ -3,32 +3,42 @@
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from tokenizers import Tokenizer
 
 from legato.training import scoring
-from legato.training.chat import Exchange
+from legato.training.chat import Exchange, user
+from legato.training.packing import TOKEN_MASK, Marks, document_text, entries
 from legato.training.skills.arithmetic import arithmetic, operands
 from legato.training.skills.exam import EXAMS, Exam
 from legato.training.skills.extraction import extraction
 from legato.training.skills.facts import fact, unknown
 from legato.training.skills.greeting import IDENTITY_ANSWER, greeting
 from legato.training.skills.lists import list_task, sort_numbers
-from legato.training.skills.matching import match
+from legato.training.skills.matching import match, matches
 from legato.training.skills.memory import memory_pairs
 from legato.training.skills.mix import document
 from legato.training.skills.rules import rule
 from legato.training.skills.stories import story, story_task
 from legato.training.skills.tables import OPPOSITES
+from legato.training.skills.toolbox import SUBJECTS, TOPICS, lookup
 from legato.training.skills.tools import tool_call, tool_use
 from legato.training.split import Split, split_of
+from legato.training.words import NOUNS
 
 Make = Callable[[random.Random, Split], Exchange]
 MAKERS: tuple[Make, ...] = (
     fact, unknown, arithmetic, list_task, greeting, rule, extraction, story_task, tool_call,
     tool_use, match,
 )  # fmt: skip
+
+
+def lookup_call(rng: random.Random, split: Split) -> Exchange:
+    job = lookup(rng, split)
+    return Exchange("lookup", (user(job.request),), tools=(job.tool,))
 
 
 def drawn(make: Make, split: Split, count: int = 200) -> list[Exchange]:
@@ -157,6 +167,45 @@ def test_a_story_is_of_100_words_and_of_the_grammar() -> None:
 def test_a_match_answers_from_its_table() -> None:
     for each in drawn(match, Split.TRAIN):
         assert each.answer in each.messages[0]["content"]
+
+
+def test_questions_about_one_table_are_answered_from_it() -> None:
+    rng = random.Random(9)
+
+    for _ in range(50):
+        first, *others = matches(rng, Split.TRAIN)
+        table = first.messages[0]["content"]
+        assert all(each.answer in table for each in (first, *others))
+        assert all(table not in each.messages[0]["content"] for each in others)
+
+
+def test_training_says_no_word_that_the_evaluation_keeps_for_subjects_and_topics() -> None:
+    kept = {*SUBJECTS.held_out, *TOPICS.held_out}
+    described = {
+        word
+        for each in drawn(lookup_call, Split.TRAIN, 1500)
+        for tool in each.tools
+        for word in re.findall("[a-z]+", tool["function"].get("description", ""))
+    }
+
+    assert not kept & {*NOUNS, *SUBJECTS.train, *TOPICS.train}
+    assert not kept & described
+    assert len(described) > 1000
+
+
+def test_what_the_exam_copies_was_often_copied_in_training(tokenizer: Tokenizer) -> None:
+    rng, marks = random.Random(10), Marks.of(tokenizer)
+    texts = [document_text(document(rng, Split.TRAIN)) for _ in range(1500)]
+    learned = Counter(
+        int(entry) & TOKEN_MASK
+        for encoding in tokenizer.encode_batch_fast(texts)
+        for entry in entries(encoding.ids, marks)
+        if int(entry) > TOKEN_MASK
+    )
+    calls = [each.answer for each in drawn(tool_call, Split.HELD_OUT, 300)]
+    wanted = [token for answer in calls for token in tokenizer.encode(answer).ids]
+
+    assert sum(learned[token] == 0 for token in wanted) < 0.002 * len(wanted)
 
 
 @pytest.mark.parametrize("exam", EXAMS, ids=lambda exam: exam.name)

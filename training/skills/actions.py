@@ -79,7 +79,8 @@ ACTIONS = (
         (_PERSON, _TEXT),
         Wordings(
             ("Send {0} the message: {1}", "Tell {0}: {1}", "Write to {0}: {1}",
-             "Message {0} with the text {1}", "Send a message to {0}: {1}"),
+             "Message {0} with the text {1}", "Send a message to {0}: {1}", "Send {0} this: {1}",
+             "{0} should know: {1}", "To {0}: {1}"),
             ("Please let {0} know: {1}", "Send this to {0}: {1}"),
             TASK_FRAMES,
             (
@@ -128,7 +129,7 @@ ACTIONS = (
          Argument(("language", "target", "to"), "string", _choice(LANGUAGES), "The language")),
         Wordings(
             ('Translate "{0}" into {1}.', "Translate into {1}: {0}", 'Say "{0}" in {1}.',
-             'What is "{0}" in {1}?'),
+             'What is "{0}" in {1}?', 'Turn "{0}" into {1}.', 'How do they say "{0}" in {1}?'),
             ('Please put "{0}" into {1}.',),
             TASK_FRAMES,
             (
@@ -144,7 +145,7 @@ ACTIONS = (
          Argument(("quantity", "count", "number"), "integer", _number(2, 99), "How many")),
         Wordings(
             ("Order {1} pieces of the item {0}.", "Buy {1} of these: {0}", "I need {1} x {0}.",
-             "Put {1} pieces of {0} in my cart."),
+             "Put {1} pieces of {0} in my cart.", "I order {1} x {0}.", "{1} x {0}, please."),
             ("Please order {1} x {0}.",),
             TASK_FRAMES,
             (
@@ -176,7 +177,9 @@ ACTIONS = (
          Argument(("destination", "to", "end"), "string", _choice(CITIES), "Where it ends"), _DAY),
         Wordings(
             ("Find a trip from {0} to {1} on {2}.", "I travel from {0} to {1} on {2}.",
-             "On {2} I go to {1} from {0}.", "Get me from {0} to {1} on {2}."),
+             "On {2} I go to {1} from {0}.", "Get me from {0} to {1} on {2}.",
+             "To {1} from {0} on {2}, please.", "I want to reach {1} from {0} on {2}.",
+             "How do I get to {1} from {0} on {2}?"),
             ("Please search a trip to {1} from {0} on {2}.",),
             TASK_FRAMES,
             (

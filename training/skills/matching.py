@@ -1,12 +1,13 @@
-"""A small table in the question: which name stands for a thing, or what a name stands for.
+"""A table in the question: which name stands for a thing, or what a name stands for.
 
-The short relative of choosing a tool by its description: many made-up pairs to match in few tokens.
+The short relative of choosing a tool by its description: many made-up pairs to match in few tokens,
+and several questions about one table.
 """
 
 import random
 
 from legato.training.chat import Exchange, ask, to_json
-from legato.training.skills.toolbox import LOOKUP_TEXTS, SUBJECTS, topic
+from legato.training.skills.toolbox import LOOKUP_TEXTS, subject, topic
 from legato.training.split import Split
 from legato.training.words import made_up_word
 
@@ -22,24 +23,46 @@ _ASK_TEXT = ("What is {k}?", "What does {k} do?", "Tell me about {k}.", "{k}?", 
 
 def match(rng: random.Random, split: Split) -> Exchange:
     """A table of 2 to 6 lines and a question that one of them answers."""
+    table = _table(rng, split, rng.randint(2, 6))
+    question, answer = _question(rng, table)
+    shown = _shown(rng, {name: text for name, (_, text) in table.items()})
+    parts = (shown, question) if rng.random() < 0.7 else (question, shown)
+    return ask(SKILL, "\n".join(parts), answer)
+
+
+def matches(rng: random.Random, split: Split) -> list[Exchange]:
+    """A table of 4 to 12 lines and, turn by turn, 4 to 8 questions that it answers."""
+    table = _table(rng, split, rng.randint(4, 12))
+    shown = _shown(rng, {name: text for name, (_, text) in table.items()})
+    asked = [_question(rng, table) for _ in range(rng.randint(4, 8))]
+    first = f"{shown}\n{asked[0][0]}"
+    questions = [first, *(question for question, _ in asked[1:])]
+    return [
+        ask(SKILL, question, answer) for question, (_, answer) in zip(questions, asked, strict=True)
+    ]
+
+
+def _table(rng: random.Random, split: Split, size: int) -> dict[str, tuple[str, str]]:
+    """For up to `size` different names: a topic, and a text that tells it."""
     table: dict[str, tuple[str, str]] = {}
     topics: set[str] = set()
-    for _ in range(rng.randint(2, 6)):
+    for _ in range(size):
         about, name = topic(rng, split), _name(rng, split)
         if about in topics or name in table:
             continue
         topics.add(about)
-        text = rng.choice(LOOKUP_TEXTS).format(t=about, s=SUBJECTS.pick(rng, split))
+        text = rng.choice(LOOKUP_TEXTS).format(t=about, s=subject(rng, split))
         table[name] = about, text
+    return table
+
+
+def _question(rng: random.Random, table: dict[str, tuple[str, str]]) -> tuple[str, str]:
+    """A question for one line of the table, and its answer."""
     name = rng.choice(list(table))
     about, text = table[name]
     if rng.random() < 0.7:
-        question, answer = rng.choice(_ASK_NAME).format(t=about), name
-    else:
-        question, answer = rng.choice(_ASK_TEXT).format(k=name), text
-    shown = _shown(rng, {name: text for name, (_, text) in table.items()})
-    parts = (shown, question) if rng.random() < 0.7 else (question, shown)
-    return ask(SKILL, "\n".join(parts), answer)
+        return rng.choice(_ASK_NAME).format(t=about), name
+    return rng.choice(_ASK_TEXT).format(k=name), text
 
 
 def _name(rng: random.Random, split: Split) -> str:

@@ -5,7 +5,9 @@ its parameter may all be words that training never saw, so the model has to matc
 description and copy. An action takes several arguments that the request tells in words of its own,
 or by the names of the parameters.
 
-Held out by content: tools' names, parameters' names, values; by hand: topics and wordings.
+Held out by content: tools' names, parameters' names, values; by hand: topics, subjects, wordings.
+Training draws topics, subjects and parameters' names from many words, made-up ones among them: with
+few, each subject would be known by heart, and a new one taken for a topic.
 """
 
 import random
@@ -22,6 +24,7 @@ from legato.training.words import (
     code,
     made_up_name,
     made_up_word,
+    noun,
     person,
     place,
     words,
@@ -87,6 +90,12 @@ ASK_LOOKUP = Wordings(
         "What is {x}'s {t}?", "Look up {x}: what is the {t}?", "How is the {t} in {x}?",
         "Check the {t} in {x}, please.", "What is the {t} like in {x}?",
         "What is the {t} in {x} today?", "What is the {t} in {x} right now?",
+        "In {x}, what is the {t}?", "At {x}, what is the {t} now?", "About {x}: what is the {t}?",
+        "As for {x}, what is the {t}?", "With {x}, how is the {t}?", "Of {x} I need the {t}.",
+        "{x}: what is the {t}?", "{x}, what is its {t}?", "For {x} I need the {t}.",
+        "From {x} I want the {t}.", "On {x}: tell me the {t}.", "Regarding {x}, give me the {t}.",
+        "To {x} now: the {t}, please.", "I look at {x}. What is the {t}?",
+        "What {t} is it in {x}?", "What {t} does {x} have?", "Which {t} has {x}?",
     ),
     held_out=(
         "Could you tell me the {t} of {x}?", "I would like to know the {t} in {x}.",
@@ -102,17 +111,17 @@ ASK_LOOKUP = Wordings(
 
 def lookup(rng: random.Random, split: Split) -> Job:
     """A tool of one string parameter, and a question that it answers."""
-    about, subject = topic(rng, split), SUBJECTS.pick(rng, split)
-    parameter = _parameter_name(rng, split, (subject, subject, "name", f"{subject}_name", "query"))
+    about, owner = topic(rng, split), subject(rng, split)
+    parameter = _parameter_name(rng, split, (owner, owner, "name", f"{owner}_name", "query"))
     value = rng.choice((place, place, place, person, person, two_words, two_words, code))(
         rng, split
     )
     example = f", for example {rng.choice(CITIES)}" if rng.random() < 0.2 else ""
-    properties = {parameter: _property(rng, "string", f"The {subject}{example}")}
+    properties = {parameter: _property(rng, "string", f"The {owner}{example}")}
     if rng.random() < 0.15:
         properties["unit"] = {"type": "string", "enum": ["celsius", "fahrenheit"]}
-    text = rng.choice(LOOKUP_TEXTS).format(t=about, s=subject)
-    tool = _tool(rng, lookup_name(rng, split, about, subject), text, properties, [parameter])
+    text = rng.choice(LOOKUP_TEXTS).format(t=about, s=owner)
+    tool = _tool(rng, lookup_name(rng, split, about, owner), text, properties, [parameter])
     request = ASK_LOOKUP.pick(rng, split).format(t=about, x=value)
     request = opened(rng, split, request[0].upper() + request[1:])
     return Job(tool, request, {parameter: value}, about, value)
@@ -120,13 +129,21 @@ def lookup(rng: random.Random, split: Split) -> Job:
 
 def topic(rng: random.Random, split: Split) -> str:
     """What a lookup tells: a usual topic, or any word, so that matching is learned, not topics."""
+    usual = 0.4 if split is Split.HELD_OUT else 0.2
     kind = rng.random()
-    if kind < 0.4:
+    if kind < usual:
         return TOPICS.pick(rng, split)
-    if kind < 0.65 and split is Split.TRAIN:
-        return rng.choice(COMMON_WORDS)
+    if kind < 0.5 and split is Split.TRAIN:
+        return rng.choice(COMMON_WORDS) if rng.random() < 0.3 else noun(rng)
     word = made_up_word(rng, split)
     return f"{word} {made_up_word(rng, split)}" if kind > 0.95 else word
+
+
+def subject(rng: random.Random, split: Split) -> str:
+    """What a lookup's topic belongs to: a usual subject, a noun or, in training, any word."""
+    if split is Split.HELD_OUT or rng.random() < 0.4:
+        return SUBJECTS.pick(rng, split)
+    return noun(rng) if rng.random() < 0.7 else made_up_word(rng, split)
 
 
 def lookup_name(rng: random.Random, split: Split, about: str, subject: str) -> str:
@@ -195,10 +212,17 @@ def _action_name(rng: random.Random, split: Split, verbs: tuple[str, ...]) -> st
 
 
 def _parameter_name(rng: random.Random, split: Split, names: tuple[str, ...]) -> str:
-    if split is Split.HELD_OUT or rng.random() < 0.3:
-        word = made_up_word(rng, split)
-        return rng.choice((word, f"{rng.choice(names)}_{word}", f"{word}_{rng.choice(names)}"))
-    return rng.choice(names)
+    if split is Split.TRAIN and rng.random() < 0.4:
+        return rng.choice(names)
+    word = made_up_word(rng, split)
+    name = rng.choice((word, f"{rng.choice(names)}_{word}", f"{word}_{rng.choice(names)}"))
+    return _longer(rng, name) if split is Split.TRAIN and rng.random() < 0.3 else name
+
+
+def _longer(rng: random.Random, name: str) -> str:
+    """The name with one more word, in one of the ways that names are written."""
+    longer = rng.choice((f"{name}_{noun(rng)}", f"{noun(rng)}_{name}"))
+    return _camel(longer) if rng.random() < 0.3 else longer
 
 
 def _property(rng: random.Random, json_type: str, text: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Calls of tools from a list, and answers from a tool's result.
 
-    system     the list of 1 to 5 tools, of which one fits
+    system     the list of 1 to 6 tools, of which one fits
     user       a request                    -> assistant: the call
     tool       the result, JSON or text     -> assistant: the result as a sentence
 
@@ -20,9 +20,10 @@ _WEATHER = ("sunny", "rainy", "cloudy", "windy", "clear", "cold", "warm", "snowy
 
 
 def toolbox(rng: random.Random, split: Split) -> list[Job]:
-    """Jobs with tools of different names and sorts."""
+    """Jobs with tools of different names and sorts; in training more of them, as practice."""
+    sizes = (1, 2, 3, 4, 5, 5, 6, 6) if split is Split.TRAIN else (1, 1, 2, 2, 3, 3, 4, 5)
     jobs: list[Job] = []
-    for _ in range(rng.choice((1, 1, 2, 2, 3, 3, 4, 5))):
+    for _ in range(rng.choice(sizes)):
         job = rng.choice((lookup, lookup, lookup, lookup, action, action, named))(rng, split)
         if all(job.name != other.name and job.topic != other.topic for other in jobs):
             jobs.append(job)
