@@ -1,11 +1,13 @@
 # dev    the environment in .venv, made anew when the requirements change
 # serve  a cluster on this machine: make serve MODEL=DIR PORT=8123 ARGS="--max-model-len 4096"
-# test   all tests; make test ARGS="tests/engine -k pool" runs some of them
+# test   all tests, a file at a time by each of WORKERS processes;
+#        make test ARGS="tests/engine -k pool" runs some of them
 # check  ruff and strict mypy
 # bench  the benchmarks
 
 PYTHON ?= python3
 PORT ?= 8000
+WORKERS ?= 2
 MODEL ?=
 ARGS ?=
 READY := .venv/.ready
@@ -27,7 +29,7 @@ serve: $(READY)
 	@exec .venv/bin/legato serve $(MODEL) --port $(PORT) $(ARGS)
 
 test: $(READY)
-	@exec .venv/bin/pytest $(ARGS)
+	@exec .venv/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)
 	.venv/bin/ruff check .

@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import ray
@@ -57,12 +57,35 @@ class ClusterClient:
         self._prefixes = PrefixIndex()
         self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Begins to follow the membership; returns at once."""
         self._poller = asyncio.create_task(self._follow_membership())
 
+    async def wait_for_worker(self, timeout_s: float) -> bool:
+        """Returns, as soon as one can be used or the time is over, whether one can."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.links:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def configure(self, max_queued_requests: int, local_prefill_max_tokens: int | None) -> None:
+        """See ClientOptions; from the next sequence on."""
+        self._options = replace(
+            self._options,
+            max_queued_requests=max_queued_requests,
+            local_prefill_max_tokens=local_prefill_max_tokens,
+        )
+
     async def stop(self) -> None:
+        """Leaves all workers; sequences that run end with an error."""
+        self._is_stopping = True
+        self._changed.set()
         tasks = [*self._tasks.values(), *([self._poller] if self._poller else [])]
         for task in tasks:
             task.cancel()
@@ -74,6 +97,12 @@ class ClusterClient:
     def links(self) -> list[WorkerLink]:
         """The workers that can be used now."""
         return [link for link in self._links.values() if link.is_usable]
+
+    @property
+    def _places(self) -> list[WorkerLink]:
+        """Where new sequences may go: on workers that stay, if there are any."""
+        links = self.links
+        return [link for link in links if not link.is_leaving] or links
 
     def reports(self) -> list[Report]:
         """The last report of each usable worker."""
@@ -179,6 +208,8 @@ class ClusterClient:
         """
         deadline = time.monotonic() + self._options.worker_wait_s
         while (placement := self._try_place(run)) is None:
+            if self._is_stopping:
+                raise NoWorkerError("the server is shutting down", retry_after_s=5)
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
@@ -189,7 +220,7 @@ class ClusterClient:
         return placement
 
     def _try_place(self, run: Run) -> Placement | None:
-        links = self.links
+        links = self._places
         if not links:
             return None
         known = [*run.request.prompt_token_ids, *run.output_token_ids]
@@ -263,7 +294,10 @@ class ClusterClient:
             del self._links[name]
             self._prefixes.forget(name)
             self._observer.on_worker_lost(name)
-            logger.warning("lost worker %s", name)
+            if link.is_leaving:
+                logger.info("worker %s has left", name)
+            else:
+                logger.warning("lost worker %s", name)
 
     def _on_report(self, report: Report) -> None:
         self._changed.set()

@@ -63,6 +63,15 @@ class WorkerDescription:
         return self.num_kv_tokens / self.max_model_len
 
 
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Who still needs a worker."""
+
+    num_requests: int  # that routers have sent and that are not over
+    num_routers: int
+    is_leaving: bool
+
+
 class EngineRank:
     """The actor. Its Rank (cluster/rank.py) is there once `load` has returned."""
 
@@ -98,6 +107,25 @@ class EngineRank:
         """The last report that routers were sent; None before the first."""
         report: Report | None = self._rank.worker.last_report if self._rank else None
         return report
+
+    async def configure(self, log_level: str, prefill_token_budget: int | None) -> None:
+        """What may change while it serves; None: the whole of a step's token budget."""
+        configure_logging(log_level)
+        await self._loaded.wait()
+        if self._name.rank == 0:  # which schedules for all
+            self._rank.worker.set_prefill_token_budget(prefill_token_budget)
+
+    async def leave(self) -> None:
+        """Asks routers to place nothing more here; what is here goes on."""
+        if self._rank is not None:
+            self._rank.worker.leave()
+
+    async def occupancy(self) -> Occupancy | None:
+        """None while it loads."""
+        if self._rank is None:
+            return None
+        worker = self._rank.worker
+        return Occupancy(worker.num_requests, worker.num_routers, worker.is_leaving)
 
     async def is_healthy(self) -> bool:
         """Whether the engine lives and makes progress; a worker that still loads is healthy."""

@@ -123,6 +123,12 @@ class Gang:
         report: Report | None = await self._ranks[0].report.remote()
         return report
 
+    async def configure(self, log_level: str, prefill_token_budget: int | None) -> None:
+        """See EngineRank.configure; for all ranks."""
+        await asyncio.gather(
+            *(rank.configure.remote(log_level, prefill_token_budget) for rank in self._ranks)
+        )
+
     def stop(self) -> None:
         for rank in self._ranks:
             ray.kill(rank)

@@ -36,3 +36,6 @@ class GenerationEvent(msgspec.Struct, frozen=True):
     stop_token_id: int | None = None  # the EOS or stop id that ended it; the last of token_ids
     num_cached_tokens: int | None = None  # of the prompt; with the first event
     timeline: Mapping[str, float] | None = None
+    # With the first event, if asked for: of each token of the prompt but the first.
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    embedding: bytes = b""  # of the prompt, likewise: little-endian float32

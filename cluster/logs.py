@@ -6,7 +6,7 @@ import sys
 FORMAT = "%(levelname)s %(asctime)s %(name)s: %(message)s"
 
 
-def configure_logging(level: int = logging.INFO) -> None:
+def configure_logging(level: int | str = logging.INFO) -> None:
     """Sets up the `legato` loggers of this process; calling it again changes the level alone."""
     root = logging.getLogger("legato")
     root.setLevel(level)

@@ -18,7 +18,6 @@ from enum import StrEnum
 # Until a worker has measured its own, a rate must not decide for or against it.
 DEFAULT_PREFILL_TOKENS_PER_S = 10_000.0
 DEFAULT_STEP_TIME_S = 0.01
-DEFAULT_TRANSFER_BYTES_PER_S = 2e9
 # Grant, commit and the step boundary that the sequence waits for, in steps of the decode worker.
 HANDOVER_STEPS = 2.0
 # Of a decode worker's blocks, kept free for the growth of what it decodes already.
@@ -50,7 +49,7 @@ class WorkerLoad:
     bytes_per_block: int
     prefill_tokens_per_s: float  # 0: not measured yet
     step_time_s: float  # 0: not measured yet
-    transfer_bytes_per_s: float  # 0: not measured yet
+    transfer_bytes_per_s: float  # of what it pushes to others
     num_cached_tokens: int  # of this prompt, by the router's prefix index
 
 
@@ -141,22 +140,26 @@ def _local_options(
 def _disaggregated_options(
     demand: Demand, prefillers: Iterable[WorkerLoad], decoders: Iterable[WorkerLoad]
 ) -> Iterable[_Option]:
-    best_decoder = min(decoders, key=lambda worker: _handover_s(worker, demand), default=None)
-    if best_decoder is None:
+    candidates = list(decoders)
+    if not candidates:
         return
     for worker in prefillers:
+        handover_s, best = min(
+            ((_handover_s(worker, decoder, demand), decoder) for decoder in candidates),
+            key=lambda pair: pair[0],
+        )
         ttft_s = _wait_s(worker) + _prefill_s(worker, demand)
         yield _Option(
-            ttft_s + _handover_s(best_decoder, demand),
-            Placement(worker.worker, best_decoder.worker, Decision.DISAGGREGATED, ttft_s),
+            ttft_s + handover_s,
+            Placement(worker.worker, best.worker, Decision.DISAGGREGATED, ttft_s),
         )
 
 
-def _handover_s(decoder: WorkerLoad, demand: Demand) -> float:
+def _handover_s(prefiller: WorkerLoad, decoder: WorkerLoad, demand: Demand) -> float:
     """Blocks to send, the steps that a handover waits for, and a full worker's slower steps."""
     num_tokens = max(demand.num_prompt_tokens - decoder.num_cached_tokens, 0)
     num_bytes = -(-num_tokens // decoder.block_size) * decoder.bytes_per_block
-    rate = decoder.transfer_bytes_per_s or DEFAULT_TRANSFER_BYTES_PER_S
+    rate = prefiller.transfer_bytes_per_s
     step_s = decoder.step_time_s or DEFAULT_STEP_TIME_S
     load = 1 + decoder.num_running / 64
     return num_bytes / rate + HANDOVER_STEPS * step_s * load

@@ -16,15 +16,20 @@ import ray
 import torch
 
 from legato.cluster.channel import Read, Stream, StreamServer, Write
-from legato.cluster.collector import calm_collector
 from legato.cluster.engine_actor import (
     EngineActorOptions,
     WorkerDescription,
 )
+from legato.cluster.interpreter import calm_collector, share_interpreter
 from legato.cluster.membership import ActorName
 from legato.cluster.sink import LocalPool
+from legato.cluster.transfer.cuda_ipc import export_pool
 from legato.cluster.transfer.shared_memory import SharedPool
-from legato.cluster.transfer.transport import KVTransport, PoolDescriptor
+from legato.cluster.transfer.transport import (
+    KVTransport,
+    PoolDescriptor,
+    TransportUnavailableError,
+)
 from legato.cluster.wire import Heartbeat, Pong, ToPrefill, ToWorker
 from legato.cluster.worker import Worker
 from legato.engine.core import EngineCore
@@ -78,6 +83,7 @@ async def start(name: ActorName, options: EngineActorOptions, on_progress: OnPro
     )
     address = await server.start(_node_address())
     calm_collector()
+    share_interpreter()
     worker.start()
     description = WorkerDescription(
         worker=str(name),
@@ -102,18 +108,36 @@ def _build(
 
     def make_pool(spec: KVCacheSpec, num_blocks: int, device: torch.device) -> torch.Tensor:
         on_progress(LoadProgress("allocating the KV cache"))
-        if device.type == "cpu" and options.kv_transport is KVTransport.AUTO:
-            shared = SharedPool(num_blocks * spec.bytes_per_block)
-            tensor = shared.buffer.view(TORCH_DTYPES[spec.dtype]).view(spec.pool_shape(num_blocks))
-            pools.append((tensor, shared.describe(name, tensor)))
-        else:
-            tensor = allocate_pool(spec, num_blocks, device)
-            private = PoolDescriptor.private(name, tuple(tensor.shape), spec.dtype)
-            pools.append((tensor, private))
-        return tensor
+        is_shared = options.kv_transport is KVTransport.AUTO
+        make = _shared_pool if is_shared else _private_pool
+        pools.append(make(name, spec, num_blocks, device))
+        return pools[0][0]
 
     core = EngineCore.build(options.engine, make_pool, on_progress)
     return core, LocalPool(*pools[0], core.limits.block_size)
+
+
+def _shared_pool(
+    name: str, spec: KVCacheSpec, num_blocks: int, device: torch.device
+) -> tuple[torch.Tensor, PoolDescriptor]:
+    """A pool that other processes on this host can open, if the device allows that."""
+    if device.type == "cpu":
+        shared = SharedPool(num_blocks * spec.bytes_per_block)
+        tensor = shared.buffer.view(TORCH_DTYPES[spec.dtype]).view(spec.pool_shape(num_blocks))
+        return tensor, shared.describe(name, tensor)
+    tensor, private = _private_pool(name, spec, num_blocks, device)
+    try:
+        return tensor, export_pool(name, tensor)
+    except TransportUnavailableError as error:
+        logger.warning("the KV pool is not shared with other processes: %s", error)
+        return tensor, private
+
+
+def _private_pool(
+    name: str, spec: KVCacheSpec, num_blocks: int, device: torch.device
+) -> tuple[torch.Tensor, PoolDescriptor]:
+    tensor = allocate_pool(spec, num_blocks, device)
+    return tensor, PoolDescriptor.private(name, tuple(tensor.shape), spec.dtype)
 
 
 def _node_address() -> str:

@@ -25,9 +25,14 @@ class _Rate:
 
 
 class Rates:
-    """Moving averages; 0 until something was measured."""
+    """Moving averages; 0 until something was measured, but for transfers.
 
-    def __init__(self) -> None:
+    Args:
+        nominal_transfer_bytes_per_s: what transfers are taken for until one was measured
+    """
+
+    def __init__(self, nominal_transfer_bytes_per_s: float) -> None:
+        self._nominal_transfer_bytes_per_s = nominal_transfer_bytes_per_s
         self._prefill = _Rate()  # tokens
         self._steps = _Rate()  # that only decode
         self._transfers = _Rate()  # bytes
@@ -42,7 +47,7 @@ class Rates:
 
     @property
     def transfer_bytes_per_s(self) -> float:
-        return self._transfers.per_s
+        return self._transfers.per_s or self._nominal_transfer_bytes_per_s
 
     def add_step(self, result: StepResult, duration_s: float) -> None:
         """Takes one engine step in."""

@@ -188,6 +188,8 @@ class Run:
                 message.stop_token_id,
                 self.times.num_cached_tokens if self._is_first else None,
                 self._timeline() if self._is_first or is_last else None,
+                tuple(message.prompt_logprobs),
+                message.embedding,
             )
         )
         self._is_first = False

@@ -20,7 +20,7 @@ from legato.cluster.channel import Connection
 from legato.cluster.engine_loop import EngineLoop
 from legato.cluster.live_request import LiveRequest
 from legato.cluster.membership import is_dead
-from legato.cluster.transfer.digest import block_digests
+from legato.cluster.transfer.digest import BlockDigester
 from legato.cluster.transfer.object_store import BlockData, store_blocks
 from legato.cluster.transfer.receiver import ReservationTable
 from legato.cluster.transfer.receiver_actions import (
@@ -64,6 +64,7 @@ class HandoverSink:
         self.table = ReservationTable(pool.block_size)
         self._engine = engine
         self._pool = pool
+        self._digester = BlockDigester(pool.tensor)
         self._secret = secret
         self._on_started = on_started
         self._waiting: dict[bytes, tuple[LiveRequest, BlockReservation]] = {}  # by transfer
@@ -132,7 +133,7 @@ class HandoverSink:
     async def _verify(self, handle: bytes, block_ids: tuple[int, ...]) -> None:
         digests: list[int] | None = None  # KV that cannot be verified is not trusted
         try:
-            digests = await asyncio.to_thread(block_digests, self._pool.tensor, block_ids)
+            digests = await asyncio.to_thread(self._digester.digests, block_ids)
         finally:
             self._act(self.table.finish_commit(handle, digests))
 

@@ -66,12 +66,12 @@ from legato.cluster.wire import (
 from legato.engine.batch import StepResult
 from legato.engine.core import EngineCore
 from legato.engine.errors import EngineError, LegatoError, WorkerLostError
-from legato.engine.handover import PausedSequence, PinnedBlock
+from legato.engine.handover import LeavingProgress, PausedSequence
 
 logger = logging.getLogger(__name__)
 
-# A sequence stops here once this little is left to push: it moves within a step or two.
-MAX_BYTES_LEFT = 64 << 20
+# A sequence stops here once what is left to push moves within this time, by the measured rate.
+MAX_STALL_S = 0.005
 # For how long a Grant waits for its Submit.
 EARLY_S = 10.0
 # For how long a Commit waits for its answer; a sequence stands still meanwhile.
@@ -109,7 +109,6 @@ class _Giving:
     handle: bytes | None = None  # of the reservation
     reserve_s: float = 0.0  # from the start to the Grant
     committing_since: float | None = None
-    num_pinned_blocks: int = 0  # how far down the block table pins were asked for
 
 
 class HandoverSource:
@@ -119,9 +118,6 @@ class HandoverSource:
         self._engine = engine
         self._pool = pool
         self._rates = rates
-        self._policy = HandoverPolicy(
-            pool.block_size, pool.descriptor.bytes_per_block, MAX_BYTES_LEFT
-        )
         self._by_transfer: dict[bytes, _Giving] = {}
         self._by_handle: dict[bytes, _Giving] = {}
         self._by_seq: dict[int, _Giving] = {}
@@ -134,13 +130,20 @@ class HandoverSource:
     def begin(self, live: LiveRequest, seq_id: int, decode: Peer) -> None:
         """The sequence is in the engine and is to leave it for a decode worker."""
         transfer, decode_worker = decode.transfer, decode.worker
-        handover = Handover(transfer, self._policy)
+        handover = Handover(transfer, self._policy())
         giving = _Giving(live, seq_id, transfer, handover, time.monotonic())
         self._by_transfer[transfer] = giving
         self._by_seq[seq_id] = giving
         grant = self._early.claim(transfer, decode_worker)
         if grant is not None:
             self._on_transfer_message(self._links[decode_worker], grant)
+
+    def _policy(self) -> HandoverPolicy:
+        return HandoverPolicy(
+            self._pool.block_size,
+            self._pool.descriptor.bytes_per_block,
+            max_bytes_left=int(self._rates.transfer_bytes_per_s * MAX_STALL_S),
+        )
 
     def cancel(self, seq_id: int) -> bool:
         """The router wants the sequence no more; False if it is not on its way out."""
@@ -152,6 +155,8 @@ class HandoverSource:
 
     def after_step(self, result: StepResult) -> None:
         """Looks for blocks that a step completed, first tokens and ends."""
+        for progress in result.leaving:
+            self._on_progress(progress)
         for output in result.outputs:
             giving = self._by_seq.get(output.seq_id)
             if giving is None:
@@ -160,25 +165,22 @@ class HandoverSource:
                 self._feed(giving, FinishedHere())
             elif output.timing is not None:
                 self._feed(giving, FirstToken())
-        givings = list(self._by_seq.values())
-        if result.num_preempted:
-            for giving in givings:
-                giving.num_pinned_blocks = 0
-                self._feed(giving, Preempted())
-        for giving in givings:
-            self._pin_computed(giving)
 
-    def _pin_computed(self, giving: _Giving) -> None:
-        def then(pinned: tuple[PinnedBlock, ...]) -> None:
-            if pinned:
-                giving.num_pinned_blocks = max(giving.num_pinned_blocks, pinned[-1].index + 1)
-                block_ids = tuple(block.block_id for block in pinned)
-                self._feed(giving, BlocksComputed(pinned[0].index, block_ids))
-
-        first = giving.num_pinned_blocks
-        self._engine.request(
-            lambda core: core.pin_computed_blocks(giving.seq_id, first), then, _log_failure
-        )
+    def _on_progress(self, progress: LeavingProgress) -> None:
+        giving = self._by_seq.get(progress.seq_id)
+        block_ids = tuple(block.block_id for block in progress.blocks)
+        paused = progress.paused
+        if giving is None:  # it was told to stay meanwhile
+            pins = block_ids + (paused.block_ids if paused is not None else ())
+            self._engine.post(lambda core: core.unpin(pins))
+            return
+        if progress.was_preempted:
+            self._feed(giving, Preempted())
+        # First, for it has all blocks: they go out in one push.
+        if paused is not None:
+            self._on_paused(giving, paused)
+        if block_ids:
+            self._feed(giving, BlocksComputed(progress.blocks[0].index, block_ids))
 
     # ------------------------------------------------------------------ what a handover wants done
 
@@ -252,6 +254,7 @@ class HandoverSource:
     def _forget(self, giving: _Giving) -> None:
         self._by_transfer.pop(giving.transfer, None)
         self._by_seq.pop(giving.seq_id, None)
+        self._engine.post(lambda core: core.stay(giving.seq_id))
         if giving.handle is not None:
             self._by_handle.pop(giving.handle, None)
 

@@ -82,6 +82,8 @@ class Tokens(Message, frozen=True):
     finish_reason: FinishReason | None
     stop_token_id: int | None
     times: StageTimes | None  # with the first token of this worker
+    prompt_logprobs: list[TokenLogprobs] = []  # with the first token of all, if asked for
+    embedding: bytes = b""  # of the prompt, likewise: little-endian float32
 
 
 class HandedOver(Message, frozen=True):
@@ -123,6 +125,7 @@ class Report(Message, frozen=True):
     transfer_bytes_per_s: float
     bytes_per_block: int
     counters: dict[str, float]  # monotonic totals, by metric name
+    is_leaving: bool = False  # no new sequence, if another worker can take it
 
 
 class Pong(Message, frozen=True):

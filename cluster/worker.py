@@ -21,6 +21,7 @@ from legato.cluster.placement import Role
 from legato.cluster.rates import Rates
 from legato.cluster.sink import HandoverSink, LocalPool
 from legato.cluster.source import HandoverSource
+from legato.cluster.transfer.transport import NOMINAL_BYTES_PER_S
 from legato.cluster.wire import (
     Cancel,
     Ping,
@@ -49,8 +50,9 @@ class Worker:
     ) -> None:
         self.name = name
         self.role = role
-        self.rates = Rates()
+        self.rates = Rates(NOMINAL_BYTES_PER_S[pool.descriptor.kind])
         self.failure: str | None = None
+        self.is_leaving = False
         self._died = asyncio.Event()
         self.last_report: Report | None = None
         self.engine = EngineLoop(core, self._on_step, self._on_death)
@@ -64,6 +66,28 @@ class Worker:
 
     def start(self) -> None:
         self.engine.start()
+
+    def leave(self) -> None:
+        """Tells routers to place new sequences elsewhere; it still takes those that come."""
+        self.is_leaving = True
+        self.broadcast_report()
+
+    def set_prefill_token_budget(self, num_tokens: int | None) -> None:
+        """See EngineCore.set_prefill_token_budget; None: all of a step's tokens."""
+        self.engine.post(
+            lambda core: core.set_prefill_token_budget(
+                num_tokens or core.limits.max_num_batched_tokens
+            )
+        )
+
+    @property
+    def num_requests(self) -> int:
+        """Requests of routers that are not over."""
+        return sum(map(len, self._sessions.values()))
+
+    @property
+    def num_routers(self) -> int:
+        return len(self._sessions)
 
     # ------------------------------------------------------------------ routers
 
@@ -123,7 +147,9 @@ class Worker:
             self.sink.submit(live, live.submit.prefill_at)
             return
         self.engine.request(
-            lambda core: core.add(live.sequence_request), partial(self._on_started, live), live.fail
+            lambda core: core.add(live.sequence_request, leaves=live.submit.decode_at is not None),
+            partial(self._on_started, live),
+            live.fail,
         )
 
     def _cancel(self, live: LiveRequest) -> None:
@@ -173,6 +199,8 @@ class Worker:
                 output.finish_reason,
                 output.stop_token_id,
                 live.times if timing is not None else None,
+                list(output.prompt_logprobs),
+                output.embedding,
             )
         )
         if output.finish_reason is not None:
@@ -226,6 +254,7 @@ class Worker:
                 "handovers": self.source.num_handed_over,
                 **{f"transfer_{reason}": n for reason, n in self.sink.table.counters.items()},
             },
+            is_leaving=self.is_leaving,
         )
 
     def broadcast_report(self) -> None:

@@ -55,6 +55,10 @@ class WorkerLink:
     def is_usable(self) -> bool:
         return self._connection.stream.is_open and self.report is not None
 
+    @property
+    def is_leaving(self) -> bool:
+        return self.report is not None and self.report.is_leaving
+
     def next_request(self) -> int:
         """A fresh id, meaningful on this stream alone."""
         self._last_request += 1

@@ -6,17 +6,13 @@ legato serve ...                    build_application(config, listens=True)
 """
 
 import os
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from legato.cluster.client import ClientOptions
-from legato.cluster.engine_actor import EngineActorOptions
 from legato.cluster.gang import GangResources
 from legato.cluster.placement import Role
 from legato.cluster.transfer.transport import KVTransport
@@ -33,6 +29,8 @@ NOMINAL_CPUS = 0.01
 MAX_ONGOING_REQUESTS = 100_000
 HEALTH_CHECK_PERIOD_S = 1.0
 HEALTH_CHECK_TIMEOUT_S = 15.0
+# What a replica needs beyond its drain; later Serve kills it.
+SHUTDOWN_MARGIN_S = 10.0
 
 # Read by Serve's processes as they start; see Ray Serve's performance guide.
 SERVE_ENVIRONMENT = {
@@ -64,23 +62,13 @@ def build(args: Mapping[str, Any]) -> serve.Application:
 
 def build_application(config: AppConfig, listens: bool) -> serve.Application:
     """The graph; with `listens` the router listens on the configured address itself."""
-    identity = _Identity(secrets.token_hex(4), secrets.token_urlsafe(32))
     replicas = {Role.DECODE: config.cluster.decode_replicas, Role.PREFILL: num_prefillers(config)}
     workers = [
-        _worker_deployment(config, role, num_replicas).bind(_worker_options(config, identity, role))
+        _worker_deployment(config, role, num_replicas).bind(_worker_options(config, role))
         for role, num_replicas in replicas.items()
         if num_replicas
     ]
-    router = router_deployment(config, listens)
-    return router.bind(_router_options(config, identity, listens), workers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """What makes one application's processes know each other, and keeps others out."""
-
-    application: str
-    secret: str
+    return router_deployment(config, listens).bind(RouterOptions(config, listens), workers)
 
 
 def _worker_deployment(config: AppConfig, role: Role, num_replicas: int) -> serve.Deployment:
@@ -92,6 +80,8 @@ def _worker_deployment(config: AppConfig, role: Role, num_replicas: int) -> serv
         num_replicas=num_replicas,
         placement_group_bundles=[{"CPU": NOMINAL_CPUS}, *([bundle] * num_ranks)],
         placement_group_strategy="PACK",
+        # A new worker starts before an old one leaves where that takes no GPU.
+        max_surge_percent=0 if _uses_gpus(config) else 100,
         **_life(config),
     )
     return configured
@@ -102,7 +92,10 @@ def router_deployment(config: AppConfig, listens: bool) -> serve.Deployment:
     replica = RouterReplica if listens else serve.ingress()(RouterReplica)
     deployment: Any = serve.deployment(replica)  # typed as a decorator
     configured: serve.Deployment = deployment.options(
-        name="router", num_replicas=config.cluster.router_replicas, **_life(config)
+        name="router",
+        num_replicas=config.cluster.router_replicas,
+        max_surge_percent=100,
+        **_life(config),
     )
     return configured
 
@@ -112,30 +105,26 @@ def _life(config: AppConfig) -> dict[str, Any]:
     return {
         "ray_actor_options": {"num_cpus": NOMINAL_CPUS},
         "max_ongoing_requests": MAX_ONGOING_REQUESTS,
-        "graceful_shutdown_timeout_s": config.server.shutdown_timeout,
+        # Never None, so that a setting that is taken back is heard of too; see live_settings.py.
+        "user_config": {},
+        "graceful_shutdown_timeout_s": config.server.shutdown_timeout + SHUTDOWN_MARGIN_S,
         "graceful_shutdown_wait_loop_s": 0.1,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
     }
 
 
-def _worker_options(config: AppConfig, identity: _Identity, role: Role) -> WorkerOptions:
-    on_gpu = _uses_gpus(config)
+def _worker_options(config: AppConfig, role: Role) -> WorkerOptions:
     num_workers = num_prefillers(config) + config.cluster.decode_replicas
-    num_threads = None if on_gpu else max(1, (os.cpu_count() or 1) // num_workers)
-    transport = KVTransport(config.cluster.kv_transport)
-    engine = EngineActorOptions(config.engine, identity.secret, num_threads, transport)
-    return WorkerOptions(identity.application, role, engine, _resources(config))
-
-
-def _router_options(config: AppConfig, identity: _Identity, listens: bool) -> RouterOptions:
-    client = ClientOptions(
-        application=identity.application,
-        secret=identity.secret,
-        max_queued_requests=config.scheduler.max_num_queued_reqs,
-        local_prefill_max_tokens=config.cluster.local_prefill_max_tokens,
+    num_threads = max(1, (os.cpu_count() or 1) // num_workers)
+    return WorkerOptions(
+        engine=config.engine,
+        role=role,
+        resources=_resources(config),
+        kv_transport=KVTransport(config.cluster.kv_transport),
+        num_threads=None if _uses_gpus(config) else num_threads,
+        shutdown_timeout_s=config.server.shutdown_timeout,
     )
-    return RouterOptions(config, client, listens)
 
 
 def _resources(config: AppConfig) -> GangResources:

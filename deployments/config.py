@@ -23,6 +23,8 @@ from legato.engine.config import (
     compose,
     option,
 )
+from legato.engine.errors import ConfigError
+from legato.engine.sampling_params import Pooling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,16 @@ class ServerOptions:
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0: every interface")
     port: int = option(8000, "port to listen on", minimum=1, maximum=65535)
     api_key: tuple[str, ...] = option((), "key that clients must send", secret=True)
+    max_requests_per_minute: int | None = option(
+        None,
+        "requests of each key that a router lets in; more get 429 and Retry-After; default: any",
+        minimum=1,
+    )
+    max_tokens_per_minute: int | None = option(
+        None,
+        "tokens of prompts and answers of each key, on each router; default: any",
+        minimum=1,
+    )
     served_model_name: tuple[str, ...] = option(
         (), "names of the model in the API, answers bear the first; default: the model as given"
     )
@@ -77,11 +89,42 @@ class ServerOptions:
         "how the model writes what it thinks; default: what its chat template shows",
         REASONING_PARSERS,
     )
+    convert: str = option(
+        "none",
+        "embed: /v1/embeddings, /score and /rerank too, from the model's hidden states",
+        ("none", "embed"),
+    )
+    pooling_type: str | None = option(
+        None,
+        "of embeddings: the last token's hidden state, or the mean of all; default: last",
+        ("last", "mean"),
+    )
     max_body_bytes: int = option(16 << 20, "longest request body that is read", minimum=1)
+    max_stored_responses: int = option(
+        1000,
+        "answers of /v1/responses that are kept for each API key, for a day at most; with several "
+        "routers none are",
+        minimum=0,
+    )
     shutdown_timeout: float = option(
         30.0, "seconds that running requests have to finish at shutdown", minimum=0
     )
+    otlp_traces_endpoint: str | None = option(
+        None,
+        "URL that traces are sent to by OTLP over HTTP, as http://collector:4318/v1/traces; "
+        "default: none are made",
+    )
+    trace_texts: bool = option(False, "prompts and answers are sent with the traces")
     disable_log_stats: bool = option(False, "no line of throughput and load every 10 seconds")
+
+    def __post_init__(self) -> None:
+        if self.pooling_type is not None and self.convert != "embed":
+            raise ConfigError("--pooling-type needs --convert embed")
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How embeddings are made; None: not at all."""
+        return Pooling(self.pooling_type or "last") if self.convert == "embed" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +163,11 @@ class AppConfig:
     def model_names(self) -> tuple[str, ...]:
         """The names under which the API knows the model, at least one."""
         return self.server.served_model_name or (self.model.model,)
+
+    @property
+    def num_stored_responses(self) -> int:
+        """How many one router keeps for each key: several know nothing of each other's."""
+        return self.server.max_stored_responses if self.cluster.router_replicas == 1 else 0
 
     def _with_builtin_model(self) -> "AppConfig":
         names = self.server.served_model_name or (BUILTIN_MODEL_NAME,)

@@ -19,6 +19,7 @@ from legato.engine.errors import ConfigError
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+CLOSE_S = 5
 MAX_HEAD_BYTES = 64 << 10
 
 
@@ -86,6 +87,7 @@ class Listener:
             lifespan="off",
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=CLOSE_S,
         )
         self._server = _Server(config)
         self._socket = sock
@@ -99,7 +101,7 @@ class Listener:
         return self._task is not None and not self._task.done()
 
     async def stop(self) -> None:
-        """Refuses new connections and lets running answers finish."""
+        """Refuses new connections; answers that run have `CLOSE_S` seconds to finish."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task

@@ -10,13 +10,14 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from legato.deployments.app import build_application, check_gpus
+from legato.deployments.app import SHUTDOWN_MARGIN_S, build_application, check_gpus
 from legato.deployments.config import AppConfig
 from legato.deployments.process_tree import kill_descendants
 from legato.engine.errors import EngineError
@@ -24,6 +25,7 @@ from legato.engine.errors import EngineError
 APPLICATION = "legato"
 # Ray refuses to place more than this; replicas and CPU engines ask for a token share each.
 NUM_CPUS = max(8, os.cpu_count() or 1)
+STOP_POLL_S = 0.1
 
 
 def start_ray() -> None:
@@ -82,11 +84,16 @@ def start_cluster(config: AppConfig, while_waiting: Callable[[], None]) -> None:
         raise EngineError(f"the cluster did not start: {_reason(failures[0])}")
 
 
-def stop_cluster() -> None:
-    """Lets running answers finish, then ends every process.
+def stop_cluster(config: AppConfig) -> None:
+    """Lets running answers finish, for `shutdown_timeout` seconds at most, then ends every process.
 
     Ray's own shutdown would wait for workers that do not hear it, as those busy importing.
     """
+    deadline = time.monotonic() + config.server.shutdown_timeout + SHUTDOWN_MARGIN_S
+    if APPLICATION in serve.status().applications:
+        serve.delete(APPLICATION, _blocking=False)
+    while APPLICATION in serve.status().applications and time.monotonic() < deadline:
+        time.sleep(STOP_POLL_S)
     serve.shutdown()
     kill_descendants()
 

@@ -6,16 +6,19 @@ cost every other process four seconds.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from legato.cluster.client import ClientOptions
 from legato.cluster.logs import configure_logging
 from legato.deployments.config import AppConfig
+from legato.deployments.identity import cluster_name
+from legato.deployments.live_settings import LiveSettings, RouterSettings
 from legato.deployments.replica_port import bind_to_node_address
 
 SERVICE_MODULE = "legato.deployments.router_service"
@@ -26,7 +29,6 @@ class RouterOptions:
     """What a router's replicas are told."""
 
     config: AppConfig
-    client: ClientOptions
     listens: bool  # on the configured host and port itself, beside Serve's way in
 
 
@@ -39,8 +41,16 @@ class RouterReplica:
         """`workers` are unused: naming them makes them part of the application."""
         configure_logging()
         bind_to_node_address()
+        self._settings = LiveSettings(RouterSettings.of(options.config))
+        cluster = cluster_name(serve.get_replica_context().app_name, options.config.engine)
         module = await asyncio.to_thread(import_module, SERVICE_MODULE)
-        self._service = await module.start(options)  # a RouterService
+        self._service = await module.start(options, cluster)  # a RouterService
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Called by Serve, once at first and whenever `user_config` changes."""
+        settings = self._settings.take(user_config)
+        configure_logging(settings.log_level)
+        self._service.configure(settings)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve: the application behind its own way in."""

@@ -3,33 +3,46 @@
 Serve's HAProxy --> replica's own port --> app          serve run, serve deploy, KubeRay
 --host:--port   --> Listener ------------> app          legato serve: one hop less
 
-It knows nothing of Serve, which holds it through router.py.
+Behind both stands a gate (drain_gate.py) that is closed when the router is to end. It knows nothing
+of Serve, which holds it through router.py.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from legato.cluster.client import ClusterClient
-from legato.cluster.collector import calm_collector
+from legato.cluster.client import ClientOptions, ClusterClient
 from legato.cluster.generation import GenerationEvent, GenerationRequest
+from legato.cluster.interpreter import calm_collector
 from legato.cluster.placement import Placement
+from legato.cluster.shared_secret import shared_secret
 from legato.cluster.wire import Report, StageTimes
 from legato.deployments.chat_template import read_chat_template
 from legato.deployments.config import AppConfig
+from legato.deployments.drain_gate import DrainGate
 from legato.deployments.listener import Listener, bind
+from legato.deployments.live_settings import RouterSettings
 from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.app import create_app
+from legato.deployments.openai.backend import Backend
 from legato.deployments.openai.grammar_service import GrammarService
 from legato.deployments.openai.message.dialect import find_dialect
+from legato.deployments.openai.rate_limits import RateLimiter, RateLimits
+from legato.deployments.openai.responses.store import ResponseStore, StoreLimits
 from legato.deployments.openai.service import ApiKeys, ApiService, Limits, ServingInfo
 from legato.deployments.openai.tokenizer import TokenizerService
 from legato.deployments.router import RouterOptions
+from legato.deployments.tracing import Tracing
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.source import resolve_model_directory
 from legato.engine.tokenizer import Tokenizer
+
+# If workers are there already, a new router knows them after a tenth of it.
+WORKER_WAIT_S = 5.0
 
 
 class MetricsObserver:
@@ -82,23 +95,48 @@ class ClusterBackend:
 class RouterService:
     """Built by `start`; serves until it is stopped."""
 
-    def __init__(self, app: ASGIApp, client: ClusterClient, listener: Listener | None) -> None:
-        self.app = app
+    def __init__(
+        self,
+        gate: DrainGate,
+        client: ClusterClient,
+        listener: Listener | None,
+        tracing: Tracing | None,
+        shutdown_timeout_s: float,
+    ) -> None:
+        self._gate = gate
         self._client = client
         self._listener = listener
+        self._tracing = tracing
+        self._shutdown_timeout_s = shutdown_timeout_s
+
+    @property
+    def app(self) -> ASGIApp:
+        return self._gate
+
+    def configure(self, settings: RouterSettings) -> None:
+        """From the next request on."""
+        self._client.configure(settings.max_num_queued_reqs, settings.local_prefill_max_tokens)
 
     def is_healthy(self) -> bool:
         """Whether the listener, if there is to be one, still listens."""
         return self._listener is None or self._listener.is_running
 
     async def stop(self) -> None:
-        """Lets running answers finish, then closes the streams to the workers."""
+        """Lets running answers finish while new requests are refused, then leaves the workers."""
+        self._gate.close()
+        if await self._gate.wait_until_empty(self._shutdown_timeout_s):
+            await self._close_listener()
+        await self._client.stop()  # answers that still run now end, with an error in the stream
+        await self._close_listener()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.stop)
+
+    async def _close_listener(self) -> None:
         if self._listener is not None:
             await self._listener.stop()
-        await self._client.stop()
 
 
-async def start(options: RouterOptions) -> RouterService:
+async def start(options: RouterOptions, cluster: str) -> RouterService:
     """Loads the tokenizer and starts to serve.
 
     Raises:
@@ -107,41 +145,93 @@ async def start(options: RouterOptions) -> RouterService:
     config = options.config
     directory = resolve_model_directory(config.model.model)
     model = ModelConfig.load(directory)
-    max_model_len = config.model.max_model_len or model.max_context_len
-    metrics = ServingMetrics(config.model_names[0], max_model_len)
-    client = ClusterClient(options.client, MetricsObserver(metrics))
+    info = _serving_info(config, model)
+    metrics = ServingMetrics(info.model_names[0], info.max_model_len)
+    secret = await asyncio.to_thread(shared_secret, cluster)
+    client = ClusterClient(_client_options(config, cluster, secret), MetricsObserver(metrics))
+    tokenizer = _load_tokenizer(config, directory)
+    tracing = _start_tracing(config)
+    backend: Backend = ClusterBackend(client)
+    if tracing is not None:
+        backend = tracing.backend(backend, info.model_names[0], tokenizer.decode)
+    app: ASGIApp = create_app(_api_service(config, info, tokenizer, metrics, backend))
+    gate = DrainGate(app if tracing is None else tracing.layer(app))
+    service = RouterService(
+        gate,
+        client,
+        _listen(gate, config) if options.listens else None,
+        tracing,
+        config.server.shutdown_timeout,
+    )
+    await client.start()
+    # Serve sends requests as soon as this returns, and takes an older router away.
+    await client.wait_for_worker(WORKER_WAIT_S)
+    calm_collector()
+    return service
+
+
+def _client_options(config: AppConfig, cluster: str, secret: str) -> ClientOptions:
+    return ClientOptions(
+        application=cluster,
+        secret=secret,
+        max_queued_requests=config.scheduler.max_num_queued_reqs,
+        local_prefill_max_tokens=config.cluster.local_prefill_max_tokens,
+    )
+
+
+def _start_tracing(config: AppConfig) -> Tracing | None:
+    """None: nobody wants traces, and nothing is spent on them."""
+    endpoint = config.server.otlp_traces_endpoint
+    return Tracing(endpoint, config.server.trace_texts) if endpoint else None
+
+
+def _serving_info(config: AppConfig, model: ModelConfig) -> ServingInfo:
+    return ServingInfo(
+        model_names=config.model_names,
+        max_model_len=config.model.max_model_len or model.max_context_len,
+        vocab_size=model.vocab_size,
+        created=int(time.time()),
+        version=version("legato-llm"),
+        generation_defaults=model.sampling_defaults,
+        pooling=config.server.pooling,
+        hidden_size=model.hidden_size,
+    )
+
+
+def _load_tokenizer(config: AppConfig, directory: Path) -> Tokenizer:
     tokenizer = Tokenizer.load(config.model.tokenizer or str(directory))
     template = read_chat_template(config.server.chat_template)
     if template is not None:
         tokenizer.hf.chat_template = template
-    app = create_app(
-        ApiService(
-            backend=ClusterBackend(client),
-            tokenizer=TokenizerService(tokenizer, max_model_len),
-            info=ServingInfo(
-                model_names=config.model_names,
-                max_model_len=max_model_len,
-                vocab_size=model.vocab_size,
-                created=int(time.time()),
-                version=version("legato-llm"),
-                generation_defaults=model.sampling_defaults,
-            ),
-            metrics=metrics,
-            grammars=GrammarService(tokenizer, model.vocab_size),
-            dialect=find_dialect(
-                tokenizer.hf.chat_template,
-                config.server.tool_call_parser,
-                config.server.reasoning_parser,
-                config.server.enable_auto_tool_choice,
-            ),
-            api_keys=ApiKeys.from_plain(config.server.api_key),
-            limits=Limits(max_body_bytes=config.server.max_body_bytes),
-        )
+    return tokenizer
+
+
+def _api_service(
+    config: AppConfig,
+    info: ServingInfo,
+    tokenizer: Tokenizer,
+    metrics: ServingMetrics,
+    backend: Backend,
+) -> ApiService:
+    return ApiService(
+        backend=backend,
+        tokenizer=TokenizerService(tokenizer, info.max_model_len),
+        info=info,
+        metrics=metrics,
+        grammars=GrammarService(tokenizer, info.vocab_size),
+        dialect=find_dialect(
+            tokenizer.hf.chat_template,
+            config.server.tool_call_parser,
+            config.server.reasoning_parser,
+            config.server.enable_auto_tool_choice,
+        ),
+        api_keys=ApiKeys.from_plain(config.server.api_key),
+        limits=Limits(max_body_bytes=config.server.max_body_bytes),
+        rate_limits=RateLimiter(
+            RateLimits(config.server.max_requests_per_minute, config.server.max_tokens_per_minute)
+        ),
+        responses=ResponseStore(StoreLimits(config.num_stored_responses)),
     )
-    listener = _listen(app, config) if options.listens else None
-    await client.start()
-    calm_collector()
-    return RouterService(app, client, listener)
 
 
 def _listen(app: ASGIApp, config: AppConfig) -> Listener:

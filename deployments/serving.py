@@ -54,7 +54,7 @@ def serve(command: Command, interruption: Interruption) -> None:
     finally:
         print("\nStopping; Ctrl-C again stops at once.", flush=True)
         with silenced():  # Ray reports that the controller, which has just ended itself, is dead
-            stop_cluster()
+            stop_cluster(config)
 
 
 def _follow(interruption: Interruption, logs: bool) -> None:

@@ -17,8 +17,15 @@ class Answer:
         self._text: list[str] = []
         self._token_ids: list[int] = []
         self._logprobs: list[dict[int, Logprob]] = []
+        self._prompt_logprobs: list[dict[int, Logprob] | None] = [None]
         self._finish_reason: FinishReason | None = None
         self._stop_reason: int | str | None = None
+
+    @property
+    def prompt_logprobs(self) -> list[dict[int, Logprob] | None] | None:
+        """Of each token of the prompt; None: not asked for."""
+        is_asked = self.request.params.prompt_logprobs is not None
+        return self._prompt_logprobs if is_asked else None
 
     @property
     def is_finished(self) -> bool:
@@ -28,6 +35,7 @@ class Answer:
         """Adds what one step gave; a stop string in the text finishes the answer too."""
         num_tokens = len(output.token_ids)
         self.num_cached_tokens = output.num_cached_tokens
+        self._prompt_logprobs += map(self._at_position, output.prompt_logprobs)
         self._finish_reason = output.finish_reason
         if output.stop_token_id in self.request.params.stop_token_ids:
             self._stop_reason = output.stop_token_id

@@ -8,12 +8,14 @@ sequence in every step is a msgspec.Struct: a frozen dataclass takes ten times a
 the garbage collector would look at it (these can be in no cycle).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
 
 from legato.engine.grammar_state import GrammarState
+from legato.engine.handover import LeavingProgress
 from legato.engine.sampling_params import SamplingParams
 
 
@@ -52,10 +54,26 @@ class SamplingInput(msgspec.Struct, frozen=True, gc=False):
     # The known ones; empty unless params have penalties. Where the sequence `takes_sampled`, the
     # token that it takes comes on top.
     output_token_ids: tuple[int, ...]
-    banned_token_ids: tuple[int, ...]  # EOS and stop ids while min_tokens is not reached
+    # EOS and stop ids while min_tokens is not reached, and what would complete a bad word.
+    banned_token_ids: tuple[int, ...]
     # Of a sequence whose answer has a form: at `position`, where it stays until this is sampled.
-    # Bans give way where it allows nothing else.
+    # Bans give way where it, or `allowed_token_ids`, allows nothing else.
     grammar: GrammarState | None = None
+
+
+class ScoredRows(msgspec.Struct, frozen=True, gc=False):
+    """Rows of a prompt whose distributions are asked for: what each says of the token behind it."""
+
+    first: int  # among the tokens that the part computes
+    token_ids: tuple[int, ...]  # of the prompt; one behind each row
+    num_top: int
+
+
+class PooledRows(msgspec.Struct, frozen=True, gc=False):
+    """Rows of a prompt whose hidden states are to be added up."""
+
+    first: int  # among the tokens that the part computes
+    number: int
 
 
 class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +89,8 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
     block_table: tuple[int, ...]
     sampling: SamplingInput | None  # None: computed tokens do not catch up with known tokens yet
     takes_sampled: bool = False
+    scored: ScoredRows | None = None
+    pooled: PooledRows | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -93,15 +113,16 @@ class Continuation:
 class ScheduledBatch:
     sequences: tuple[ScheduledSequence, ...]
     continuation: Continuation | None = None
+    needs_hidden_rows: bool = False  # a sequence has rows that are scored or pooled
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """Log probabilities at one output position, of the unmodified distribution."""
+    """Log probabilities at one position, of the unmodified distribution."""
 
     token_id: int
     logprob: float
-    rank: int  # of the chosen token; 1 is the likeliest
+    rank: int  # of the chosen token (in a prompt: the one that is there); 1 is the likeliest
     top: tuple[tuple[int, float], ...]  # (token id, logprob), likeliest first
 
 
@@ -112,9 +133,16 @@ class SampledToken(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One entry for each sequence of the batch that samples, in batch order."""
+    """One entry for each sequence of the batch that samples, in batch order.
+
+    Attributes:
+        scores: of each sequence with `scored` rows, one entry for each of these rows
+        pools: of each sequence with `pooled` rows, their sum: [hidden] little-endian float32
+    """
 
     sampled: tuple[SampledToken, ...]
+    scores: Mapping[int, tuple[TokenLogprobs, ...]] | None = None
+    pools: Mapping[int, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +164,9 @@ class SequenceOutput(msgspec.Struct, frozen=True, gc=False):
     stop_token_id: int | None  # the EOS or stop id that ended it; it is the last of token_ids
     num_cached_tokens: int  # of the prompt, found in the prefix cache
     timing: FirstTokenTiming | None  # with the first token that this engine samples
+    # With the first token of all, if asked for: of the prompt's tokens but the first.
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    embedding: bytes = b""  # of the prompt, likewise: [hidden] little-endian float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,4 +176,4 @@ class StepResult:
     outputs: tuple[SequenceOutput, ...]
     num_prefill_tokens: int
     num_decode_tokens: int
-    num_preempted: int  # since the result before this one
+    leaving: tuple[LeavingProgress, ...] = ()

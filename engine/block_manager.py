@@ -41,8 +41,7 @@ class BlockManager:
     def _find_prefix(self, seq: Sequence) -> tuple[int, ...]:
         if not self._enable_prefix_caching:
             return ()
-        # The last known token is always computed: its logits give the next one.
-        num_usable = (len(seq.token_ids) - 1) // self.block_size
+        num_usable = seq.num_reusable_tokens // self.block_size
         self._extend_hashes(seq, num_usable)
         return self.pool.find_prefix(seq.block_hashes[:num_usable])
 

@@ -28,16 +28,17 @@ from dataclasses import replace
 
 import torch
 
-from legato.engine.batch import RunResult, SequenceOutput, SequenceRequest, StepResult
+from legato.engine.batch import RunResult, SequenceRequest, StepResult
 from legato.engine.block_manager import BlockManager
 from legato.engine.block_pool import BlockPool
 from legato.engine.config import EngineConfig, ModelOptions
 from legato.engine.errors import EngineError, InvalidRequestError, OverloadedError
 from legato.engine.grammar_compiler import GrammarCompiler
 from legato.engine.grammar_state import GrammarState
-from legato.engine.handover import BlockReservation, PausedSequence, PinnedBlock
+from legato.engine.handover import BlockReservation, PausedSequence
 from legato.engine.kv_cache import allocate_pool, pool_memory_bytes
 from legato.engine.kv_layout import KVCacheSpec, PoolDemand, num_blocks_for
+from legato.engine.leaving import LeavingSequences
 from legato.engine.limits import EngineLimits
 from legato.engine.load_progress import OnProgress, ignore_progress
 from legato.engine.model_runner import ModelRunner
@@ -71,8 +72,8 @@ class EngineCore:
         self._pool = BlockPool(limits.num_blocks)
         self._blocks = BlockManager(self._pool, limits.block_size, limits.enable_prefix_caching)
         self._scheduler = Scheduler(limits, self._blocks)
+        self._leaving = LeavingSequences(self._scheduler, self._pool, limits.block_size)
         self._next_seq_id = 0
-        self._num_preemptions_told = 0
 
     @classmethod
     def build(
@@ -130,8 +131,12 @@ class EngineCore:
         self.limits.total_tokens(request)
         self._grammar_of(request)
 
-    def add(self, request: SequenceRequest) -> int:
+    def add(self, request: SequenceRequest, leaves: bool = False) -> int:
         """Queues a sequence and returns its id, which is never used again.
+
+        Args:
+            leaves: another engine is to go on with it; `StepResult.leaving` tells of it, until
+                `stay`
 
         Raises:
             InvalidRequestError, ContextLengthError: as `check`.
@@ -144,6 +149,8 @@ class EngineCore:
         if num_there >= self.limits.max_num_seqs + self.limits.max_num_queued_reqs:
             raise OverloadedError(f"{num_there} sequences are running or waiting already")
         self._scheduler.add(seq)
+        if leaves:
+            self._leaving.add(seq)
         return seq.seq_id
 
     def abort(self, seq_id: int) -> None:
@@ -188,7 +195,10 @@ class EngineCore:
             if self.failure is None:
                 raise
             raise self.failure from error
-        return self._update(*collected) if collected else self._result((), 0, 0)
+        if collected is None:
+            # A preemption must be told even so: the pins may hold what the others wait for.
+            return StepResult((), 0, 0, self._leaving.progress(()))
+        return self._update(*collected)
 
     def _fill_pipeline(self) -> None:
         while self._pipeline.has_room:
@@ -200,15 +210,12 @@ class EngineCore:
 
     def _update(self, planned: PlannedStep, result: RunResult) -> StepResult:
         outputs = self._scheduler.update(planned, result, self._clock())
-        return self._result(outputs, planned.num_prefill_tokens, planned.num_decode_tokens)
-
-    def _result(
-        self, outputs: tuple[SequenceOutput, ...], num_prefill_tokens: int, num_decode_tokens: int
-    ) -> StepResult:
-        told = self._num_preemptions_told
-        self._num_preemptions_told = self._scheduler.totals.preemptions
-        num_preempted = self._num_preemptions_told - told
-        return StepResult(outputs, num_prefill_tokens, num_decode_tokens, num_preempted)
+        return StepResult(
+            outputs,
+            planned.num_prefill_tokens,
+            planned.num_decode_tokens,
+            self._leaving.progress(outputs),
+        )
 
     def stats(self) -> EngineStats:
         """The load now, and a copy of the totals."""
@@ -258,23 +265,12 @@ class EngineCore:
 
     # ------------------------------------------------------------ source of a handover
 
-    def pin_computed_blocks(self, seq_id: int, first: int) -> tuple[PinnedBlock, ...]:
-        """Takes a reference on each full, computed block with index `first` or more.
-
-        Empty where the sequence is unknown, or preempted and so without blocks.
-        """
-        seq = self._scheduler.get(seq_id)
-        if seq is None:
-            return ()
-        block_ids = seq.block_table[first : seq.num_computed_tokens // self.limits.block_size]
-        self._pool.acquire(block_ids)
-        return tuple(
-            PinnedBlock(index, block_id, self._pool.epoch(block_id))
-            for index, block_id in enumerate(block_ids, start=first)
-        )
-
     def unpin(self, block_ids: Seq[int]) -> None:
-        """Drops references of `pin_computed_blocks` or `pause`; in the order of the sequence."""
+        """Drops references that came with `StepResult.leaving` or `pause`.
+
+        Args:
+            block_ids: in the order of the sequence
+        """
         self._pool.release(block_ids)
 
     def pause(self, seq_id: int) -> PausedSequence | None:
@@ -291,16 +287,20 @@ class EngineCore:
             return None
         if seq.status is SequenceStatus.RUNNING:
             self._scheduler.pause(seq)
-        num_blocks = -(-seq.num_computed_tokens // self.limits.block_size)
-        block_ids = seq.block_table[:num_blocks]
-        self._pool.acquire(block_ids)
-        return PausedSequence(block_ids, seq.num_computed_tokens, seq.output_token_ids)
+        return self._leaving.pin_paused(seq)
 
     def resume(self, seq_id: int) -> None:
-        """Puts a paused sequence back into the batch; anything else stays as it is."""
+        """Has a sequence go on, at its first token too; one that is not paused just goes on."""
         seq = self._scheduler.get(seq_id)
-        if seq is not None and seq.status is SequenceStatus.PAUSED:
+        if seq is None:
+            return
+        seq.is_held = False
+        if seq.status is SequenceStatus.PAUSED:
             self._scheduler.resume(seq)
+
+    def stay(self, seq_id: int) -> None:
+        """Nothing more is to be told of a sequence that was to leave; it may still be paused."""
+        self._leaving.forget(seq_id)
 
     def release(self, seq_id: int) -> None:
         """Ends a sequence that another engine has taken; its blocks stay in the prefix cache."""
@@ -322,6 +322,7 @@ class EngineCore:
         """
         self._check_alive()
         seq = self._new_sequence(request)
+        seq.forget_prompt()  # whoever computes it tells of it
         num_tokens = min(len(seq.token_ids) + num_extra_tokens, seq.max_total_tokens - 1)
         num_running = self._scheduler.num_running
         if not self._scheduler.can_reserve or not self._blocks.claim(seq, num_tokens, num_running):

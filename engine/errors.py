@@ -4,9 +4,11 @@ LegatoError
 ├── RequestError              the client's fault; nothing was done; never retried
 │   ├── InvalidRequestError       a field has the wrong type or value
 │   ├── ContextLengthError        prompt (and answer) longer than the model's context
-│   └── ModelNotFoundError        no such model is served here
+│   └── NotFoundError             what the request names is not here
+│       └── ModelNotFoundError        no such model is served here
 ├── CapacityError             nobody's fault; the same request may succeed later
 │   ├── OverloadedError           queues are full
+│   ├── RateLimitError            this client has had its share for now
 │   └── NoWorkerError             no live worker can take the request now
 ├── ConfigError               the operator's fault; start-up stops with one clear line
 └── EngineError               a fault of ours or of the machine
@@ -40,7 +42,11 @@ class ContextLengthError(RequestError):
     code = "context_length_exceeded"
 
 
-class ModelNotFoundError(RequestError):
+class NotFoundError(RequestError):
+    """What the request names is not here."""
+
+
+class ModelNotFoundError(NotFoundError):
     """No model of this name is served here."""
 
     code = "model_not_found"
@@ -49,6 +55,8 @@ class ModelNotFoundError(RequestError):
 class CapacityError(LegatoError):
     """Nobody's fault; the same request may succeed after `retry_after_s` seconds."""
 
+    code: str | None = None
+
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
@@ -56,6 +64,12 @@ class CapacityError(LegatoError):
 
 class OverloadedError(CapacityError):
     """Queues are full."""
+
+
+class RateLimitError(CapacityError):
+    """This client has had its share for now."""
+
+    code = "rate_limit_exceeded"
 
 
 class NoWorkerError(CapacityError):

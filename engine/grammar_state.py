@@ -80,10 +80,10 @@ class MaskWriter:
             masks[~masks.any(axis=1)] = -1  # something must be sampled; it will be a failure
         for mask, banned in zip(masks, banned_token_ids, strict=True):
             if banned:
-                _ban(mask, np.array(banned))
+                ban_tokens(mask, np.array(banned))
 
 
-def _ban(mask: NDArray[np.int32], token_ids: NDArray[np.int64]) -> None:
+def ban_tokens(mask: NDArray[np.int32], token_ids: NDArray[np.int64]) -> None:
     """Takes the tokens out of the mask, unless nothing would be left."""
     words = mask.view(np.uint32)
     token_ids = token_ids[token_ids < len(words) * _WORD_BITS]

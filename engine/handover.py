@@ -1,6 +1,6 @@
 """The frozen values with which a sequence moves from one engine to another.
 
-    source    pin_computed_blocks -> PinnedBlock ...   while the prompt is still being computed
+    source    add(leaves) -> LeavingProgress ...       with each step's result
               pause -> PausedSequence                  everything that is known and computed
     receiver  reserve -> BlockReservation              room for it, prefix hits first
               adopt                                    the sequence goes on here
@@ -27,6 +27,27 @@ class PausedSequence:
     block_ids: tuple[int, ...]  # hold its first num_computed_tokens tokens; pinned until `unpin`
     num_computed_tokens: int
     output_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingProgress:
+    """What a step made of a sequence that is to leave.
+
+    Attributes:
+        blocks: full since the last time; all of them again after a preemption
+        was_preempted: its blocks were taken away since the last time
+        paused: it has its first token and stands still; its last, partly filled block is among
+            those of `paused` alone, and each of those is pinned once more
+    """
+
+    seq_id: int
+    blocks: tuple[PinnedBlock, ...]
+    was_preempted: bool
+    paused: PausedSequence | None
+
+    @property
+    def is_news(self) -> bool:
+        return bool(self.blocks) or self.was_preempted or self.paused is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,27 @@ from dataclasses import dataclass
 
 from legato.engine.batch import SequenceRequest
 from legato.engine.errors import ConfigError, ContextLengthError, InvalidRequestError
+from legato.engine.sampling_params import SamplingParams
+
+# Of one request: what is known of a token takes some twenty bytes, here and on its way.
+MAX_PROMPT_LOGPROBS = 1 << 17
+
+
+def check_prompt_logprobs(params: SamplingParams, num_prompt_tokens: int) -> None:
+    """Refuses a request whose answer would be mostly log probabilities of its prompt.
+
+    Raises:
+        InvalidRequestError: there would be more than MAX_PROMPT_LOGPROBS.
+    """
+    if params.prompt_logprobs is None:
+        return
+    number = num_prompt_tokens * (1 + params.prompt_logprobs)
+    if number > MAX_PROMPT_LOGPROBS:
+        raise InvalidRequestError(
+            f"these would be {number} log probabilities of {num_prompt_tokens} prompt tokens; at "
+            f"most {MAX_PROMPT_LOGPROBS} are computed",
+            "prompt_logprobs",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +61,13 @@ class EngineLimits:
         `max_tokens` is cut to the model's context; without one, to what the KV cache holds too.
 
         Raises:
-            InvalidRequestError: the prompt is empty or has ids that the model does not have.
+            InvalidRequestError: the prompt is empty, has ids that the model does not have, or is
+                too long for its `prompt_logprobs`.
             ContextLengthError: prompt, or prompt and `max_tokens`, can never fit.
         """
         prompt, max_tokens = request.prompt_token_ids, request.params.max_tokens
         self._check_token_ids(request)
+        check_prompt_logprobs(request.params, len(prompt))
         num_known = len(prompt) + len(request.output_token_ids)
         if num_known >= self.max_total_tokens:
             raise self._too_long(f"the prompt has {num_known} tokens")

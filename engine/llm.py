@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from legato.engine.answer import Answer
+from legato.engine.bad_words import resolve_bad_words
 from legato.engine.batch import SequenceRequest, StepResult
 from legato.engine.config import EngineConfig
 from legato.engine.core import EngineCore
@@ -94,6 +95,7 @@ class LLM:
                 prompt_token_ids=list(prompt.token_ids),
                 outputs=[answer.output(index) for index, answer in enumerate(group)],
                 num_cached_tokens=group[0].num_cached_tokens,
+                prompt_logprobs=group[0].prompt_logprobs,
             )
             for prompt, group in zip(tokenized, groups, strict=True)
         ]
@@ -110,6 +112,12 @@ class LLM:
     def _answers(self, prompt: TokenizedPrompt, params: SamplingParams) -> list[Answer]:
         if params.stop and self._tokenizer is None:
             raise InvalidRequestError("stop strings need a tokenizer", "stop")
+        if self._tokenizer is not None:
+            params = resolve_bad_words(
+                params, self._tokenizer.encode_plain, self.core.limits.vocab_size
+            )
+        elif params.bad_words:
+            raise InvalidRequestError("bad words need a tokenizer", "bad_words")
         seed = self._random.getrandbits(63) if params.seed is None else params.seed
         return [
             Answer(

@@ -22,7 +22,15 @@ from legato.engine.model_plan import ModelPlan, choose_device, plan_model
 from legato.engine.models.decoder_weights import DecoderWeights
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.weights import Placement, dummy_weights, load_weights
-from legato.engine.pending_step import PendingLogprobs, PendingStep, SampleCopies
+from legato.engine.pending_step import (
+    PendingLogprobs,
+    PendingPrompts,
+    PendingStep,
+    SampleCopies,
+    to_host,
+)
+from legato.engine.prompt_pooler import PromptPooler
+from legato.engine.prompt_scorer import PromptScorer
 from legato.engine.step_graphs import StepGraphs
 from legato.engine.step_halves import StepHalves
 from legato.engine.step_state import StepLimits, StepState
@@ -62,6 +70,8 @@ class ModelRunner:
         )
         self._halves = StepHalves(model.weights, model.config, self._kernels, self._state, shape)
         self._graphs = StepGraphs(self._halves, limits)
+        self._scorer = PromptScorer(self._halves, self._kernels, self._state)
+        self._pooler = PromptPooler(self._halves, self._state)
         num_places = self.pipeline_depth + 1
         self._copies = SampleCopies(limits.max_num_seqs, num_places, model.device)
         self._kv_pool: torch.Tensor | None = None
@@ -139,10 +149,15 @@ class ModelRunner:
         """Starts to compute the batch's tokens and to sample for the sequences that ask for it."""
         with torch.inference_mode():
             shape = self._state.fill(batch)
-            self._graphs.body(shape, self._pool())
+            prompts = None
+            if batch.needs_hidden_rows:
+                hidden = self._graphs.body_with_hidden(shape, self._pool())
+                prompts = self._read_prompts(hidden, batch)
+            else:
+                self._graphs.body(shape, self._pool())
             self._state.sampling.fill_masks()  # while a GPU computes the body
             logprobs = self._tail(shape.num_samples) if shape.num_samples else None
-            return self._collect(shape.num_samples, logprobs)
+            return self._collect(shape.num_samples, logprobs, prompts)
 
     def logits(self, batch: ScheduledBatch) -> torch.Tensor:
         """Computes the batch's tokens; [sampling sequences, vocab] float32, in batch order."""
@@ -153,6 +168,14 @@ class ModelRunner:
             order = torch.from_numpy(self._state.sample_order).to(logits.device)
             return logits[order].to(torch.float32)
 
+    def _read_prompts(self, hidden: torch.Tensor, batch: ScheduledBatch) -> PendingPrompts:
+        scores = pools = None
+        if any(seq.scored is not None for seq in batch.sequences):
+            scores = self._scorer.score(hidden, batch)
+        if any(seq.pooled is not None for seq in batch.sequences):
+            pools = self._pooler.pool(hidden, batch)
+        return PendingPrompts(scores, pools)
+
     def _tail(self, num_samples: int) -> PendingLogprobs | None:
         num_top = self._state.num_top_logprobs
         if num_top is None:
@@ -162,12 +185,14 @@ class ModelRunner:
         sampled = self._state.sampled[:num_samples]
         most = max(number for number in num_top if number is not None)
         tensors = self._kernels.token_logprobs(logits, sampled, min(most, logits.shape[1]))
-        return PendingLogprobs(tuple(map(_to_host, tensors)), num_top)
+        return PendingLogprobs(tuple(map(to_host, tensors)), num_top)
 
-    def _collect(self, num_samples: int, logprobs: PendingLogprobs | None) -> PendingStep:
+    def _collect(
+        self, num_samples: int, logprobs: PendingLogprobs | None, prompts: PendingPrompts | None
+    ) -> PendingStep:
         """Has the samples copied to the host; a step without any is waited for as well."""
         token_ids, is_done = self._copies.start(self._state.sampled[:num_samples])
-        return PendingStep(token_ids, self._state.sample_order, logprobs, is_done)
+        return PendingStep(token_ids, self._state.sample_order, logprobs, is_done, prompts)
 
     def _pool(self) -> torch.Tensor:
         assert self._kv_pool is not None, "attach_pool comes first"
@@ -183,14 +208,6 @@ def _step_limits(plan: ModelPlan, max_num_seqs: int) -> StepLimits:
         vocab_size=plan.config.vocab_size,
         num_eos_tokens=len(plan.config.eos_token_ids),
     )
-
-
-def _to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the host; from a GPU, one that is under way."""
-    if tensor.device.type == "cpu":
-        return tensor.clone()
-    target = torch.empty_like(tensor, device="cpu", pin_memory=True)
-    return target.copy_(tensor, non_blocking=True)
 
 
 def _peak_bytes(device: torch.device, run: Callable[[], None]) -> int:

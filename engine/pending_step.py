@@ -1,12 +1,13 @@
 """A step that has been launched: its samples, when the device has them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from legato.engine.batch import RunResult, SampledToken, TokenLogprobs
+from legato.engine.batch import RunResult, SampledToken, ScoredRows, TokenLogprobs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,61 @@ class PendingLogprobs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PendingScores:
+    """Log probabilities of prompts' tokens on the host, or on their way there.
+
+    Attributes:
+        tensors: as of PendingLogprobs, one sequence's rows behind the other's
+        scored: for each sequence, whose tokens they are
+    """
+
+    tensors: tuple[torch.Tensor, ...]
+    scored: Mapping[int, ScoredRows]
+
+    def results(self) -> dict[int, tuple[TokenLogprobs, ...]]:
+        columns = [tensor.tolist() for tensor in self.tensors]
+        results, start = {}, 0
+        for seq_id, rows in self.scored.items():
+            end = start + len(rows.token_ids)
+            entries = zip(rows.token_ids, *(column[start:end] for column in columns), strict=True)
+            results[seq_id] = tuple(
+                TokenLogprobs(token_id, logprob, rank, _top(ids, values, rows.num_top))
+                for token_id, logprob, rank, ids, values in entries
+            )
+            start = end
+        return results
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingPools:
+    """Sums of hidden states on the host, or on their way there.
+
+    Attributes:
+        sums: [sequences, hidden] float32
+        seq_ids: whose they are
+    """
+
+    sums: torch.Tensor
+    seq_ids: tuple[int, ...]
+
+    def results(self) -> dict[int, bytes]:
+        rows = self.sums.numpy().astype("<f4")
+        return {seq_id: row.tobytes() for seq_id, row in zip(self.seq_ids, rows, strict=True)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingPrompts:
+    """What a step finds out about prompts, for those who ask."""
+
+    scores: PendingScores | None
+    pools: PendingPools | None
+
+
+def _top(ids: list[int], values: list[float], number: int) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(ids[:number], values[:number], strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PendingStep:
     """Samples on the host, or on their way there.
 
@@ -36,6 +92,7 @@ class PendingStep:
     order: NDArray[np.int64]
     logprobs: PendingLogprobs | None
     is_done: torch.cuda.Event | None
+    prompts: PendingPrompts | None = None
 
     def wait(self) -> RunResult:
         """Blocks until the device has finished the step."""
@@ -43,9 +100,18 @@ class PendingStep:
             self.is_done.synchronize()
         token_ids = self.token_ids.numpy()[self.order].tolist()
         if self.logprobs is None:
-            return RunResult(tuple([SampledToken(token_id, None) for token_id in token_ids]))
-        logprobs = self._logprobs(token_ids, self.logprobs)
-        return RunResult(tuple(map(SampledToken, token_ids, logprobs)))
+            sampled = tuple([SampledToken(token_id, None) for token_id in token_ids])
+        else:
+            logprobs = self._logprobs(token_ids, self.logprobs)
+            sampled = tuple(map(SampledToken, token_ids, logprobs))
+        if self.prompts is None:
+            return RunResult(sampled)
+        scores, pools = self.prompts.scores, self.prompts.pools
+        return RunResult(
+            sampled,
+            None if scores is None else scores.results(),
+            None if pools is None else pools.results(),
+        )
 
     def _logprobs(
         self, token_ids: list[int], pending: PendingLogprobs
@@ -58,7 +124,7 @@ class PendingStep:
             if num_top is None:
                 results.append(None)
                 continue
-            top = tuple(zip(top_ids[index][:num_top], top_values[index][:num_top], strict=True))
+            top = _top(top_ids[index], top_values[index], num_top)
             results.append(TokenLogprobs(token_ids[index], chosen[index], ranks[index], top))
         return results
 
@@ -89,3 +155,11 @@ class SampleCopies:
         copy = place[: token_ids.shape[0]].copy_(token_ids, non_blocking=True)
         is_done.record()
         return copy, is_done
+
+
+def to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the host; from a GPU, one that is under way."""
+    if tensor.device.type == "cpu":
+        return tensor.clone()
+    target = torch.empty_like(tensor, device="cpu", pin_memory=True)
+    return target.copy_(tensor, non_blocking=True)

@@ -34,4 +34,6 @@ class RequestOutput:
     prompt_token_ids: list[int]
     outputs: list[CompletionOutput]
     num_cached_tokens: int  # of the prompt, found in the prefix cache by the first answer
+    # If asked for, one for each token of the prompt: nothing is known of the first.
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
     finished: bool = True

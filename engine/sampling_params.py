@@ -6,6 +6,7 @@ where the model is known (`check_vocabulary`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from legato.engine.errors import InvalidRequestError
 from legato.engine.structured_output import StructuredOutput
@@ -14,6 +15,16 @@ MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 MAX_LOGIT_BIAS = 1024
 MAX_STOP_TOKEN_IDS = 128
+MAX_ALLOWED_TOKEN_IDS = 1 << 15
+MAX_BAD_WORDS = 64
+MAX_BAD_SEQUENCES = 2 * MAX_BAD_WORDS  # each word is written with and without a space before it
+
+
+class Pooling(StrEnum):
+    """How a prompt becomes one vector; the names are vLLM's."""
+
+    LAST = "last"
+    MEAN = "mean"
 
 
 def _check(condition: bool, message: str, param: str) -> None:
@@ -46,15 +57,25 @@ class SamplingParams:
     max_tokens: int | None = 16  # None: up to the model's context
     min_tokens: int = 0
     logprobs: int | None = None  # top-n beside the chosen token's; 0: the chosen token's alone
+    prompt_logprobs: int | None = None  # as logprobs, for each token of the prompt but the first
+    allowed_token_ids: tuple[int, ...] | None = None  # None: all
+    bad_words: tuple[str, ...] = ()  # no meaning to the engine, as `stop`; see bad_words.py
+    bad_words_token_ids: tuple[tuple[int, ...], ...] = ()  # no answer has one of these in it
+    pooling: Pooling | None = None  # the prompt's vector is wanted, with the first token
     skip_special_tokens: bool = True
     structured_output: StructuredOutput | None = None
 
     def __post_init__(self) -> None:
-        for name in ("stop", "stop_token_ids"):
+        for name in ("stop", "stop_token_ids", "bad_words"):
             value: str | Sequence[object] | None = getattr(self, name)
             as_tuple = () if value is None else (value,) if isinstance(value, str) else tuple(value)
             object.__setattr__(self, name, as_tuple)
+        if self.allowed_token_ids is not None:
+            object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
         self._check_ranges()
+        self._check_lists()
+
+    def _check_lists(self) -> None:
         _check(
             len(self.stop) <= MAX_STOP_STRINGS, f"at most {MAX_STOP_STRINGS} stop strings", "stop"
         )
@@ -74,6 +95,23 @@ class SamplingParams:
             "each bias must be between -100 and 100",
             "logit_bias",
         )
+        _check(all(self.bad_words), "a bad word must not be empty", "bad_words")
+        _check(
+            len(self.bad_words) <= MAX_BAD_WORDS
+            and len(self.bad_words_token_ids) <= MAX_BAD_SEQUENCES,
+            f"at most {MAX_BAD_WORDS} bad words",
+            "bad_words",
+        )
+        if self.allowed_token_ids is not None:
+            self._check_allowed(self.allowed_token_ids)
+
+    def _check_allowed(self, token_ids: tuple[int, ...]) -> None:
+        name = "allowed_token_ids"
+        _check(len(token_ids) > 0, "must not be empty", name)
+        _check(
+            len(token_ids) <= MAX_ALLOWED_TOKEN_IDS, f"at most {MAX_ALLOWED_TOKEN_IDS} ids", name
+        )
+        _check(self.structured_output is None, "cannot be combined with structured output", name)
 
     def _check_ranges(self) -> None:
         limits: dict[str, tuple[float, float]] = {
@@ -94,8 +132,10 @@ class SamplingParams:
         if self.max_tokens is not None:
             _check(self.max_tokens >= 1, "must be at least 1", "max_tokens")
             _check(self.min_tokens <= self.max_tokens, "must not exceed max_tokens", "min_tokens")
-        if self.logprobs is not None:
-            _check(0 <= self.logprobs <= MAX_LOGPROBS, f"must be 0 to {MAX_LOGPROBS}", "logprobs")
+        for name in ("logprobs", "prompt_logprobs"):
+            number = getattr(self, name)
+            if number is not None:
+                _check(0 <= number <= MAX_LOGPROBS, f"must be 0 to {MAX_LOGPROBS}", name)
 
     @property
     def has_penalties(self) -> bool:
@@ -111,7 +151,13 @@ class SamplingParams:
         Raises:
             InvalidRequestError: an id is outside 0..vocab_size-1.
         """
-        for name, ids in (("logit_bias", self.logit_bias), ("stop_token_ids", self.stop_token_ids)):
+        bad_words = [token_id for word in self.bad_words_token_ids for token_id in word]
+        for name, ids in (
+            ("logit_bias", self.logit_bias),
+            ("stop_token_ids", self.stop_token_ids),
+            ("allowed_token_ids", self.allowed_token_ids or ()),
+            ("bad_words", bad_words),
+        ):
             for token_id in ids:
                 _check(
                     0 <= token_id < vocab_size,

@@ -5,7 +5,6 @@ with the step's other buffers (packed_buffers.py); token counts, biases and mask
 on the device, and are written only for rows that use them.
 """
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,14 +12,18 @@ import torch
 
 from legato.engine.batch import SamplingInput
 from legato.engine.count_slots import CountSlots
-from legato.engine.grammar_state import GrammarState, MaskWriter
 from legato.engine.packed_buffers import Field, PackedBuffers
-from legato.engine.sampling_params import MAX_LOGIT_BIAS, MAX_STOP_TOKEN_IDS
+from legato.engine.sampling_masks import SamplingMasks, has_mask
+from legato.engine.sampling_params import (
+    MAX_BAD_SEQUENCES,
+    MAX_LOGIT_BIAS,
+    MAX_STOP_TOKEN_IDS,
+)
 from legato.kernels.backend import Kernels
 from legato.kernels.sampling_rows import SamplingRows
 
-MAX_MASK_THREADS = 8
-_MAX_ASKED_BIASES = MAX_LOGIT_BIAS + MAX_STOP_TOKEN_IDS  # of one request; EOS ids come on top
+# Of one request; EOS ids come on top.
+_MAX_ASKED_BIASES = MAX_LOGIT_BIAS + MAX_STOP_TOKEN_IDS + MAX_BAD_SEQUENCES
 _FLOATS = {
     "temperatures": "temperature",
     "top_ps": "top_p",
@@ -57,10 +60,7 @@ class SamplingState:
         max_biases = _MAX_ASKED_BIASES + num_eos_tokens
         self._bias_ids = torch.zeros(max_rows, max_biases, dtype=torch.int32, device=device)
         self._bias_values = torch.zeros(max_rows, max_biases, device=device)
-        words = -(-vocab_size // 32)
-        self._masks = torch.zeros(max_rows, words, dtype=torch.int32, device=device)
-        self._mask_writer = MaskWriter(_num_mask_threads())
-        self._masked: dict[int, tuple[GrammarState, Sequence[int]]] = {}  # row -> what its mask is
+        self._masks = SamplingMasks(max_rows, vocab_size, device)
         self._slots = CountSlots(max_rows)
         self.fill((), ())
 
@@ -72,7 +72,7 @@ class SamplingState:
             token_counts=self._counts,
             bias_token_ids=self._bias_ids[:num_rows],
             bias_values=self._bias_values[:num_rows],
-            masks=self._masks[:num_rows],
+            masks=self._masks.tensor[:num_rows],
         )
 
     def fill(self, seq_ids: Sequence[int], inputs: Sequence[SamplingInput]) -> None:
@@ -84,13 +84,8 @@ class SamplingState:
         host["top_ks"][:count] = [self._top_k(given.params.top_k) for given in inputs]
         host["seeds"][:count] = [_as_int64(given.seed) for given in inputs]
         host["positions"][:count] = [given.position for given in inputs]
-        self._masked = {
-            row: (given.grammar, given.banned_token_ids)
-            for row, given in enumerate(inputs)
-            if given.grammar is not None
-        }
         host["has_mask"][:] = 0
-        host["has_mask"][list(self._masked)] = 1
+        host["has_mask"][self._masks.fill(seq_ids, inputs)] = 1
         self._fill_counts(seq_ids, inputs)
         self._fill_biases(inputs)
 
@@ -99,17 +94,7 @@ class SamplingState:
 
         The last that the sampler needs: the device may compute the step's tokens meanwhile.
         """
-        if not self._masked:
-            return
-        device, on_gpu = self._masks.device, self._masks.is_cuda
-        shape = len(self._masked), self._masks.shape[1]
-        staged = torch.empty(shape, dtype=self._masks.dtype, pin_memory=on_gpu)
-        states, banned = zip(*self._masked.values(), strict=True)
-        self._mask_writer.write(staged.numpy(), states, banned)
-        rows = torch.tensor(list(self._masked), pin_memory=on_gpu)
-        self._masks.index_copy_(
-            0, rows.to(device, non_blocking=True), staged.to(device, non_blocking=True)
-        )
+        self._masks.write()
 
     def advance(self, num_rows: int) -> None:
         """Notes on the host that each row samples its next token, as the device has done."""
@@ -152,14 +137,8 @@ class SamplingState:
 
 def _biases(given: SamplingInput) -> dict[int, float]:
     """What is added to the logits of single tokens; minus infinity bans one."""
-    in_mask = given.grammar is not None
-    bans = dict.fromkeys(() if in_mask else given.banned_token_ids, float("-inf"))
+    bans = dict.fromkeys(() if has_mask(given) else given.banned_token_ids, float("-inf"))
     return {**given.params.logit_bias, **bans}
-
-
-def _num_mask_threads() -> int:
-    """Half of the processors that this process may use: torch and the server need some."""
-    return max(1, min(MAX_MASK_THREADS, len(os.sched_getaffinity(0)) // 2))
 
 
 def _as_int64(seed: int) -> int:

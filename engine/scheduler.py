@@ -244,6 +244,8 @@ class Scheduler:
             if seq is None or number < seq.first_valid_step:
                 continue
             seq.collected(part)
+            if step.batch.needs_hidden_rows:
+                seq.collected_prompt(part, result)
             self._blocks.publish(seq)
             if token is not None:
                 outputs.append(self._append(seq, token, now_s))
@@ -254,6 +256,8 @@ class Scheduler:
 
     def _append(self, seq: Sequence, sampled: SampledToken, now_s: float) -> SequenceOutput:
         position, is_first = seq.num_output_tokens, seq.timing is None
+        scores, pool = seq.scores, seq.pool
+        seq.forget_prompt()
         finish_reason = seq.append(sampled.token_id, now_s)
         is_stopped = finish_reason is not None and sampled.token_id in seq.stop_ids
         if finish_reason is not None:
@@ -268,6 +272,8 @@ class Scheduler:
             stop_token_id=sampled.token_id if is_stopped else None,
             num_cached_tokens=seq.num_cached_tokens or 0,
             timing=seq.timing if is_first else None,
+            prompt_logprobs=() if scores is None else scores.known,
+            embedding=b"" if pool is None else pool.embedding,
         )
 
     def drop_steps(self) -> None:

@@ -14,8 +14,8 @@ and becomes known. There is no other notion of prefill or decode.
     |<---------------- known ---------------->|<- pending ->|    sampled by a step under way
     |<---- computed ---->|<------ under way ------>|<- n ->|     n: not scheduled yet
 
-A sequence whose answer has a form is not planned beyond its pending token: what may follow depends
-on that.
+A sequence whose answer has a form, or must not have some words in it, is not planned beyond its
+pending token: what may follow depends on that.
 
 Steps are planned while earlier ones are still under way on the device. What these compute counts
 as computed when they are collected, and not before: until then it may yet be dropped and planned
@@ -27,15 +27,19 @@ The scheduler is the only owner: nobody else changes a sequence or keeps one.
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from legato.engine.bad_words import forbidden_next
 from legato.engine.batch import (
     FinishReason,
     FirstTokenTiming,
+    RunResult,
     SamplingInput,
     ScheduledSequence,
     SequenceRequest,
 )
 from legato.engine.grammar_state import GrammarState
 from legato.engine.limits import EngineLimits
+from legato.engine.prompt_pool import PromptPool
+from legato.engine.prompt_scores import PromptScores
 
 # What one level of priority is worth. A sequence is overtaken by those of a lower number that come
 # within this time for each level between them, and never by later ones: nobody starves.
@@ -60,6 +64,9 @@ class Sequence:
     arrival_s: float
     num_prompt_tokens: int
     token_ids: list[int]  # all known tokens
+    bad_token_ids: tuple[int, ...]  # bad words of one token
+    bad_sequences: tuple[tuple[int, ...], ...]  # longer ones
+    waits_for_token: bool  # what may follow a token depends on it
     grammar: GrammarState | None = None  # of the known output
     status: SequenceStatus = SequenceStatus.WAITING
     num_computed_tokens: int = 0  # by steps that have been collected
@@ -70,7 +77,10 @@ class Sequence:
     num_cached_tokens: int | None = None  # of the prompt; None before the first admission
     block_table: tuple[int, ...] = ()
     num_registered_blocks: int = 0  # the head of block_table that is in the prefix cache
+    is_held: bool = False  # it is to stand still at its next token (leaving.py)
     block_hashes: list[bytes] = field(default_factory=list)
+    scores: PromptScores | None = None  # if asked for, until they are told
+    pool: PromptPool | None = None  # likewise
     first_scheduled_s: float | None = None
     timing: FirstTokenTiming | None = None
 
@@ -88,6 +98,8 @@ class Sequence:
             eos = grammar.end_ids
         else:
             eos = () if request.params.ignore_eos else limits.eos_token_ids
+        bad_words = request.params.bad_words_token_ids
+        bad_sequences = tuple(token_ids for token_ids in bad_words if len(token_ids) > 1)
         return cls(
             seq_id=seq_id,
             request=request,
@@ -96,13 +108,39 @@ class Sequence:
             arrival_s=now_s,
             num_prompt_tokens=len(request.prompt_token_ids),
             token_ids=[*request.prompt_token_ids, *request.output_token_ids],
+            bad_token_ids=tuple(token_ids[0] for token_ids in bad_words if len(token_ids) == 1),
+            bad_sequences=bad_sequences,
+            waits_for_token=grammar is not None or len(bad_sequences) > 0,
             grammar=grammar,
+            scores=_prompt_scores(request),
+            pool=_prompt_pool(request),
         )
 
     @property
     def rank(self) -> tuple[float, int]:
         """Who goes first: the smaller. Fixed for life, so the first one always gets to its end."""
         return self.arrival_s + self.request.priority * PRIORITY_LEVEL_S, self.seq_id
+
+    @property
+    def num_reusable_tokens(self) -> int:
+        """Known tokens that need not be computed, if they are cached."""
+        # The last one is always computed: its logits give the next.
+        number = len(self.token_ids) - 1
+        if self.scores is not None:
+            number = min(number, self.scores.num_known)
+        return number if self.pool is None else min(number, self.pool.num_reusable)
+
+    def collected_prompt(self, part: ScheduledSequence, result: RunResult) -> None:
+        """Takes what the step with `part` found out about the prompt."""
+        if part.scored is not None and self.scores is not None and result.scores is not None:
+            self.scores.take(result.scores[self.seq_id])
+        if part.pooled is not None and self.pool is not None and result.pools is not None:
+            self.pool.take(part.pooled, result.pools[self.seq_id])
+
+    def forget_prompt(self) -> None:
+        """What is known of the prompt has been told, or is told elsewhere."""
+        self.scores = None
+        self.pool = None
 
     @property
     def num_output_tokens(self) -> int:
@@ -121,7 +159,7 @@ class Sequence:
     def num_unscheduled_tokens(self) -> int:
         """What is left for the next step: 0 if it must wait for its pending token, or is ending."""
         num_tokens = len(self.token_ids) + self.num_pending_tokens
-        must_wait = self.grammar is not None and self.num_pending_tokens > 0
+        must_wait = (self.waits_for_token or self.is_held) and self.num_pending_tokens > 0
         if must_wait or num_tokens >= self.max_total_tokens:
             return 0
         return num_tokens - self.num_computed_tokens - self.num_tokens_under_way
@@ -144,6 +182,8 @@ class Sequence:
             block_table=self.block_table,
             sampling=self._sampling_input() if is_last else None,
             takes_sampled=takes_sampled,
+            scored=None if self.scores is None else self.scores.rows(start, end),
+            pooled=None if self.pool is None else self.pool.rows(start, end),
         )
 
     def _sampling_input(self) -> SamplingInput:
@@ -161,12 +201,17 @@ class Sequence:
         )
 
     def _banned_token_ids(self, position: int) -> tuple[int, ...]:
+        banned = self.bad_token_ids
+        if self.bad_sequences:
+            longest = max(map(len, self.bad_sequences))
+            first = max(self.num_prompt_tokens, len(self.token_ids) - longest)
+            banned += forbidden_next(self.bad_sequences, self.token_ids[first:])
         if position < self.request.params.min_tokens:
-            return tuple(self.stop_ids)
+            return (*banned, *self.stop_ids)
         # Behind an end nothing could follow, so that it cannot just be ignored.
         if self.grammar is not None and self.request.params.ignore_eos:
-            return self.grammar.end_ids
-        return ()
+            return (*banned, *self.grammar.end_ids)
+        return banned
 
     def launched(self, step: int, part: ScheduledSequence) -> None:
         """`part` of this sequence is under way with step number `step`."""
@@ -202,3 +247,18 @@ class Sequence:
         if token_id in self.stop_ids and self.num_output_tokens > self.request.params.min_tokens:
             return FinishReason.STOP
         return FinishReason.LENGTH if len(self.token_ids) >= self.max_total_tokens else None
+
+
+def _prompt_scores(request: SequenceRequest) -> PromptScores | None:
+    """None: not asked for, or told with the first token, which is known already."""
+    num_top = request.params.prompt_logprobs
+    if num_top is None or request.output_token_ids:
+        return None
+    return PromptScores(request.prompt_token_ids, num_top)
+
+
+def _prompt_pool(request: SequenceRequest) -> PromptPool | None:
+    pooling = request.params.pooling
+    if pooling is None or request.output_token_ids:
+        return None
+    return PromptPool(len(request.prompt_token_ids), pooling)

@@ -45,6 +45,10 @@ class StepGraphs:
         else:
             graph.replay()
 
+    def body_with_hidden(self, shape: StepShape, kv_pool: torch.Tensor) -> torch.Tensor:
+        """As `body`, but returns all hidden states, [tokens or more, hidden]: graphs keep few."""
+        return self._halves.body_with_hidden(self._body_size(shape), kv_pool)
+
     def tail(self, num_samples: int) -> None:
         """Runs the second half of a step."""
         size = smallest_at_least(self._decode_sizes, num_samples)

@@ -62,6 +62,28 @@ class StepHalves:
 
     def body(self, size: BodySize, kv_pool: torch.Tensor) -> None:
         """Computes the step's tokens; the tail finds the hidden states that it samples from."""
+        rows = self._state.device_tensor("sampling_rows")[: size.num_samples]
+        self._hidden[: size.num_samples].copy_(self._compute(size, rows, kv_pool))
+
+    def body_with_hidden(self, size: BodySize, kv_pool: torch.Tensor) -> torch.Tensor:
+        """As `body`, but returns the hidden states of all tokens, [num_tokens, hidden]."""
+        every_row = torch.arange(size.num_tokens, device=self._hidden.device)
+        hidden = self._compute(size, every_row, kv_pool)
+        rows = self._state.device_tensor("sampling_rows")[: size.num_samples]
+        self._hidden[: size.num_samples].copy_(hidden.index_select(0, rows))
+        return hidden
+
+    def normed(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The same rows behind the model's last norm."""
+        return self._kernels.rms_norm(hidden, self._weights.final_norm, self._config.rms_norm_eps)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[rows, hidden] as `body_with_hidden` gives them -> [rows, vocab]"""
+        return compute_logits(self._weights, self._config, hidden, self._kernels)
+
+    def _compute(
+        self, size: BodySize, wanted_rows: torch.Tensor, kv_pool: torch.Tensor
+    ) -> torch.Tensor:
         state, kernels = self._state, self._kernels
         token_ids = state.device_tensor("token_ids")[: size.num_tokens]
         sources = state.device_tensor("sources")[: size.num_tokens]
@@ -70,9 +92,7 @@ class StepHalves:
         step = AttentionStep(batch, state.layout, size.num_tokens, size.is_decode)
         plan = kernels.plan_attention(step, kv_pool, self._workspace)
         context = ForwardContext(kernels, plan, kv_pool)
-        rows = state.device_tensor("sampling_rows")[: size.num_samples]
-        hidden = compute_hidden(self._weights, self._config, token_ids, rows, context)
-        self._hidden[: size.num_samples].copy_(hidden)
+        return compute_hidden(self._weights, self._config, token_ids, wanted_rows, context)
 
     def tail(self, num_samples: int) -> torch.Tensor:
         """Samples, and makes the next step's inputs.
@@ -81,8 +101,7 @@ class StepHalves:
             logits, [num_samples, vocab]
         """
         state, kernels = self._state, self._kernels
-        hidden = self._hidden[:num_samples]
-        logits = compute_logits(self._weights, self._config, hidden, kernels)
+        logits = self.logits(self._hidden[:num_samples])
         rows = state.sampling.rows(num_samples)
         sampled = state.sampled[:num_samples]
         sampled.copy_(kernels.sample(logits, rows))

@@ -28,6 +28,7 @@ class StepPlan:
         self._parts: list[ScheduledSequence] = []
         self._num_prefill_tokens = 0
         self._num_decode_tokens = 0
+        self._needs_hidden_rows = False
 
     @property
     def has_prefill_room(self) -> bool:
@@ -49,13 +50,16 @@ class StepPlan:
             self._num_decode_tokens += num_tokens
         if seq.first_scheduled_s is None:
             seq.first_scheduled_s = now_s
-        self._parts.append(seq.part_of_step(num_tokens))
+        part = seq.part_of_step(num_tokens)
+        if part.scored is not None or part.pooled is not None:
+            self._needs_hidden_rows = True
+        self._parts.append(part)
 
     def finish(self, previous: ScheduledBatch | None = None) -> PlannedStep:
         """The step; `previous` is the batch launched last, if what it samples counts."""
         parts = tuple(self._parts)
         return PlannedStep(
-            batch=ScheduledBatch(parts, _continuation(parts, previous)),
+            batch=ScheduledBatch(parts, _continuation(parts, previous), self._needs_hidden_rows),
             num_prefill_tokens=self._num_prefill_tokens,
             num_decode_tokens=self._num_decode_tokens,
         )
@@ -68,13 +72,14 @@ def _continuation(
         return None
     grown = []
     for place, (part, before) in enumerate(zip(parts, previous.sequences, strict=True)):
-        if not part.takes_sampled or part.seq_id != before.seq_id or _has_bans(before):
+        if not part.takes_sampled or part.seq_id != before.seq_id or _bans_change(before, part):
             return None
         if part.block_table is not before.block_table:
             grown.append(place)
     return Continuation(tuple(grown))
 
 
-def _has_bans(part: ScheduledSequence) -> bool:
-    """Bans end when enough tokens are there."""
-    return part.sampling is not None and len(part.sampling.banned_token_ids) > 0
+def _bans_change(before: ScheduledSequence, part: ScheduledSequence) -> bool:
+    if before.sampling is None or part.sampling is None:
+        return True
+    return before.sampling.banned_token_ids != part.sampling.banned_token_ids

@@ -10,6 +10,7 @@ each goes on unchanged, nothing goes over at all: the device has advanced its ow
 of the step before.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +103,11 @@ class StepState:
     def num_top_logprobs(self) -> tuple[int | None, ...] | None:
         """For each sampling sequence of the batch, what PendingLogprobs says; None: nobody asks."""
         return self._num_top_logprobs
+
+    def first_rows(self, seq_ids: Sequence[int]) -> list[int]:
+        """The rows of sequences' first tokens among all of the step's."""
+        starts = self._buffers.host["query_starts"]
+        return [int(starts[self._rows.seq_ids.index(seq_id)]) for seq_id in seq_ids]
 
     def fill(self, batch: ScheduledBatch) -> StepShape:
         """Makes the tensors those of the batch."""

@@ -47,6 +47,10 @@ class Tokenizer:
         """Token ids of the text; special tokens as the tokenizer adds them to a plain prompt."""
         return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
 
+    def encode_plain(self, text: str) -> list[int]:
+        """Token ids of a text that is part of another: without special tokens around it."""
+        return self.encode(text, add_special_tokens=False)
+
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of the ids. Bytes that are no UTF-8 become U+FFFD; unknown ids are left out."""
         return self.backend.decode(token_ids, skip_special_tokens=skip_special_tokens)

@@ -20,6 +20,7 @@ from legato.kernels.attention_input import QKNorm
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.attention_plan import BatchLayout
 from legato.kernels.gpu.attention_batch import AttentionBatch
+from legato.kernels.routing_params import RoutingParams
 from legato.kernels.sampling_rows import SamplingRows
 
 
@@ -68,6 +69,8 @@ class Kernels(Protocol):
         self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor: ...
 
+    def linear_float32(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor: ...
+
     def linear_add_(
         self,
         x: torch.Tensor,
@@ -83,6 +86,23 @@ class Kernels(Protocol):
         bias: torch.Tensor | None,
         activation: Activation,
     ) -> torch.Tensor: ...
+
+    def route_tokens(
+        self,
+        logits: torch.Tensor,
+        correction: torch.Tensor | None,
+        slots: torch.Tensor | None,
+        params: RoutingParams,
+    ) -> Any: ...
+
+    def add_experts_(
+        self,
+        x: torch.Tensor,
+        routes: Any,
+        gate_up: torch.Tensor,
+        down: torch.Tensor,
+        residual: torch.Tensor,
+    ) -> None: ...
 
     def rotary_tables(
         self,
@@ -139,6 +159,16 @@ class Kernels(Protocol):
     def advance_(
         self, context_lens: torch.Tensor, positions: torch.Tensor, sources: torch.Tensor
     ) -> None: ...
+
+    def push_blocks(
+        self,
+        source_pool: torch.Tensor,
+        target_pool: Any,
+        source_blocks: torch.Tensor,
+        target_blocks: torch.Tensor,
+    ) -> torch.Tensor: ...
+
+    def digest_blocks(self, pool: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor: ...
 
 
 def kernels_for(device: torch.device) -> Kernels:

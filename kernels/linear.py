@@ -23,6 +23,11 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     return F.linear(x, weight, bias)
 
 
+def linear_float32(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """[tokens, inputs] x [outputs, inputs] -> [tokens, outputs] float32, of inputs of any type."""
+    return linear(x.float(), weight.float(), None)
+
+
 def linear_add_(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor
 ) -> None:

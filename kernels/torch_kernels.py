@@ -5,7 +5,9 @@ import torch
 from legato.kernels.attention_input import rotate_and_write
 from legato.kernels.attention_plan import AttentionPlan, build_attention_plan
 from legato.kernels.backend import AttentionShape, AttentionStep
-from legato.kernels.linear import gated_linear, linear, linear_add_
+from legato.kernels.block_push import digest_blocks, push_blocks
+from legato.kernels.experts import add_experts_, route_tokens
+from legato.kernels.linear import gated_linear, linear, linear_add_, linear_float32
 from legato.kernels.logprobs import token_logprobs
 from legato.kernels.norm import add_normed_, rms_norm
 from legato.kernels.paged_attention import paged_attention
@@ -15,18 +17,23 @@ from legato.kernels.step_advance import advance_, take_sampled_
 from legato.kernels.token_counts import count_tokens_, set_counts_
 
 __all__ = [
+    "add_experts_",
     "add_normed_",
     "advance_",
     "allocate_attention",
     "count_tokens_",
+    "digest_blocks",
     "gated_linear",
     "linear",
     "linear_add_",
+    "linear_float32",
     "paged_attention",
     "plan_attention",
+    "push_blocks",
     "rms_norm",
     "rotary_tables",
     "rotate_and_write",
+    "route_tokens",
     "sample",
     "set_counts_",
     "take_sampled_",

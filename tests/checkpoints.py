@@ -10,29 +10,53 @@ from transformers import (
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Glm4MoeConfig,
+    Glm4MoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
-Family = Literal["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"]
+Family = Literal[
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen2_moe",
+    "qwen3",
+    "qwen3_moe",
+    "phi3",
+    "gemma2",
+    "gemma3",
+    "glm4_moe",
+]
 
 _CLASSES: dict[Family, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
+    "mixtral": (MixtralConfig, MixtralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen2_moe": (Qwen2MoeConfig, Qwen2MoeForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "qwen3_moe": (Qwen3MoeConfig, Qwen3MoeForCausalLM),
     "phi3": (Phi3Config, Phi3ForCausalLM),
     "gemma2": (Gemma2Config, Gemma2ForCausalLM),
     "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
+    "glm4_moe": (Glm4MoeConfig, Glm4MoeForCausalLM),
 }
 _SIZES = {
     "vocab_size": 97,
@@ -67,7 +91,7 @@ def make_checkpoint(
     """
     config_class, model_class = _CLASSES[family]
     sizes = dict(_SIZES)
-    if family in ("qwen2", "phi3"):
+    if family in ("qwen2", "qwen2_moe", "phi3"):
         del sizes["head_dim"]  # derived there
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
@@ -76,9 +100,22 @@ def make_checkpoint(
     for name, parameter in model.named_parameters():
         if name.endswith(("norm.weight", ".bias")):
             parameter.data.add_(torch.randn_like(parameter) * 0.2)
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            buffer.add_(torch.randn_like(buffer) * 0.2)
     torch.random.set_rng_state(generator_state)
     model.save_pretrained(directory, max_shard_size=max_shard_size)
     return directory
+
+
+def stack_experts(directory: Path, copy: Path) -> Path:
+    """Writes the checkpoint as transformers computes it: a layer's experts are one tensor.
+
+    Returns:
+        `copy`
+    """
+    load_reference(directory).save_pretrained(copy, save_original_format=False)
+    return copy
 
 
 def load_reference(directory: Path) -> PreTrainedModel:

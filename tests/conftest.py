@@ -1,9 +1,11 @@
-"""What holds for all tests: one thread for torch, and no GPU test without a GPU."""
+"""What holds for all tests: one thread for torch, no GPU test without a GPU, and no test that
+fails because the machine is busy with another."""
 
 import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 if not torch.cuda.is_available():
     # Read when a kernel is defined: without a GPU, kernels run in Triton's interpreter.
@@ -13,6 +15,10 @@ if not torch.cuda.is_available():
 def pytest_configure() -> None:
     # Tests share few cores, and tiny models are quicker without threads.
     torch.set_num_threads(1)
+    settings.register_profile(
+        "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("busy machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

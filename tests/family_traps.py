@@ -20,6 +20,12 @@ _ODD_SIZES = {
     "head_dim": 10,
     "num_hidden_layers": 3,
 }
+_MOE_SIZES = {
+    "num_hidden_layers": 4,
+    "num_experts": 7,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 20,
+}
 _LONGROPE = {
     "rope_type": "longrope",
     "rope_theta": 10000.0,
@@ -54,6 +60,47 @@ TRAPS = {
     "qwen3": Trap(
         "qwen3",
         _ODD_SIZES | {"use_sliding_window": True, "sliding_window": 13, "max_window_layers": 2},
+    ),
+    "mixtral": Trap("mixtral", _ODD_SIZES | {"num_local_experts": 5, "sliding_window": 11}),
+    "qwen2_moe": Trap(
+        "qwen2_moe",
+        _MOE_SIZES
+        | {
+            "shared_expert_intermediate_size": 28,
+            "mlp_only_layers": [1],
+            "use_sliding_window": True,
+            "sliding_window": 9,
+            "max_window_layers": 3,
+        },
+    ),
+    "qwen3_moe": Trap(
+        "qwen3_moe",
+        _ODD_SIZES
+        | _MOE_SIZES
+        | {
+            "norm_topk_prob": True,
+            "decoder_sparse_step": 2,
+            "use_sliding_window": True,
+            "sliding_window": 13,
+        },
+    ),
+    "glm4_moe": Trap(
+        "glm4_moe",
+        _ODD_SIZES
+        | {
+            "head_dim": 12,
+            "num_hidden_layers": 4,
+            "n_routed_experts": 12,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 20,
+            "n_shared_experts": 2,
+            "n_group": 4,
+            "topk_group": 2,
+            "first_k_dense_replace": 2,
+            "routed_scaling_factor": 1.7,
+            "attention_bias": True,
+            "use_qk_norm": True,
+        },
     ),
     "phi3": Trap(
         "phi3",

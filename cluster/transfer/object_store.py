@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from torch import Tensor
 
 from legato.cluster.transfer.block_bytes import as_bytes, check_block_ids, copy_blocks, in_chunks
-from legato.cluster.transfer.digest import block_digests
+from legato.cluster.transfer.digest import block_digests, side_stream
 from legato.cluster.transfer.transport import PushFailedError, PushReport, wait_out
 
 BlockData = NDArray[np.uint8]  # [num_blocks, bytes of a block]
@@ -83,6 +83,7 @@ class ObjectStoreTransport:
         self._writer = writer
         self._receiver = receiver
         self._num_at_once = max(1, max_chunk_bytes // self._source.shape[1])
+        self._stream = side_stream(local_pool.device)
 
     async def push(
         self, handle: bytes, src_block_ids: Sequence[int], dst_block_ids: Sequence[int]
@@ -110,7 +111,8 @@ class ObjectStoreTransport:
 
     def _gather(self, block_ids: Sequence[int]) -> tuple[BlockData, list[int]]:
         gathered = torch.empty(len(block_ids), self._source.shape[1], dtype=torch.uint8)
-        copy_blocks(self._source, block_ids, gathered, range(len(block_ids)))
+        with torch.cuda.stream(self._stream):
+            copy_blocks(self._source, block_ids, gathered, range(len(block_ids)))
         # Of what is sent: a step under way may still write behind what was computed.
         return gathered.numpy(), block_digests(gathered, range(len(block_ids)))
 
@@ -133,5 +135,6 @@ def store_blocks(pool: Tensor, block_ids: Sequence[int], data: BlockData) -> Non
     if data.shape != (len(block_ids), target.shape[1]):
         raise ValueError(f"{data.shape=} for {len(block_ids)} blocks of {target.shape[1]} bytes")
     check_block_ids(block_ids, target.shape[0])
-    for block_id, block in zip(block_ids, data, strict=True):
-        target[block_id].copy_(torch.tensor(block))
+    with torch.cuda.stream(side_stream(pool.device)):
+        for block_id, block in zip(block_ids, data, strict=True):
+            target[block_id].copy_(torch.tensor(block))

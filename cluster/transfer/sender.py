@@ -1,8 +1,10 @@
 """The prefill worker's side of one transfer: from a Submit to a sequence that runs elsewhere.
 
-                    Grant             first token, little left         Paused
+                          Paused at the first token, little left
+                              .------------------------------------------------.
+                    Grant     |             little left at last                v
     WAITING_GRANT ---------> PUSHING -------------------------> PAUSING ------> FLUSHING
-          |                   |   ^                             |   |              | all has landed:
+          |                   |   ^                             |   |  Paused      | all has landed:
           |                   |   +-----------------------------+   |              v Commit
           |                   |              NotPaused              |          COMMITTING
           |                   |                                     |              |
@@ -13,8 +15,9 @@
           v                      v         v                                  v
         ALONE, CANCELLED  <-----------  STOPPING                DONE, ALONE, LOST, CANCELLED
 
-- PUSHING: full blocks go out while the next ones are computed and, if the link is slow, while the
-  sequence decodes here; no token waits for a transfer.
+- WAITING_GRANT, PUSHING: the sequence stands still by itself at its first token. If D is not ready
+  then, or the link is slow, it is resumed and decodes here: no token waits for a transfer.
+- PUSHING: full blocks go out while the next ones are computed.
 - FLUSHING: the sequence stands still at a step boundary; its last, partly filled block goes out.
 - STOPPING: the way is clear, but a push is under way: Stopped or Abandon must wait for it.
 - DONE: the decode worker has the sequence. ALONE: it goes on, or ended, here. LOST: after a Commit
@@ -141,8 +144,8 @@ class Handover:
                 return self._on_push_end(event)
             case LinkLost():
                 return self._on_link_lost()
-            case FinishedHere():  # impossible while paused
-                return self._leave(HandoverState.ALONE, self._abandon()) if not self._paused else ()
+            case FinishedHere():
+                return self._on_finished_here()
             case Cancelled():
                 return self._on_cancelled()
 
@@ -191,11 +194,18 @@ class Handover:
         self.state = HandoverState.DONE
         return (Release(), ReportHandedOver())
 
+    def _on_finished_here(self) -> Actions:
+        self._has_first_token = True
+        # Impossible while it is paused.
+        return self._leave(HandoverState.ALONE, self._abandon()) if not self._paused else ()
+
     def _on_paused(self, paused: Paused) -> Actions:
-        was_asked, self._is_pause_asked = self._is_pause_asked, False
-        if self.state is not HandoverState.PAUSING:
-            is_ours = was_asked and self._is_engine_ours()
-            return (*_unpin(paused.block_ids), *((Resume(),) if is_ours else ()))
+        self._is_pause_asked = False
+        self._has_first_token = True
+        is_pushing = self.state is HandoverState.PUSHING
+        is_wanted = self.state is HandoverState.PAUSING or (is_pushing and self._is_little(paused))
+        if not is_wanted:
+            return (*_unpin(paused.block_ids), *((Resume(),) if self._goes_on_here() else ()))
         self._paused = paused
         self.state = HandoverState.FLUSHING
         return (*self._keep(0, paused.block_ids), *self._advance(may_pause=False))
@@ -295,8 +305,16 @@ class Handover:
 
     def _is_little_left(self) -> bool:
         num_in_flight = len(self._in_flight[1]) if self._in_flight else 0
-        bytes_left = (len(self._pending) + num_in_flight) * self._policy.bytes_per_block
-        return self._has_first_token and bytes_left <= self._policy.max_bytes_left
+        return self._has_first_token and self._moves_soon(len(self._pending) + num_in_flight)
+
+    def _is_little(self, paused: Paused) -> bool:
+        indices = range(len(paused.block_ids))
+        return self._moves_soon(
+            sum(self._is_granted(index) and index not in self._digests for index in indices)
+        )
+
+    def _moves_soon(self, num_blocks: int) -> bool:
+        return num_blocks * self._policy.bytes_per_block <= self._policy.max_bytes_left
 
     def _commit(self, grant: Grant, paused: Paused) -> Commit:
         """What the decode worker's pool holds now. Output beyond the granted blocks stays behind
@@ -320,16 +338,17 @@ class Handover:
     def _abandon(self) -> Abandon | None:
         return Abandon(self._transfer, self._grant.handle) if self._grant else None
 
-    def _is_engine_ours(self) -> bool:
+    def _goes_on_here(self) -> bool:
         """Whether the engine may go on with the sequence on our behalf."""
-        end = self._end if self.state is HandoverState.STOPPING else self.state
-        return end is HandoverState.ALONE
+        state = self._end if self.state is HandoverState.STOPPING else self.state
+        return state in (HandoverState.WAITING_GRANT, HandoverState.PUSHING, HandoverState.ALONE)
 
     def _leave(self, end: HandoverState, farewell: Abandon | Stopped | None) -> Actions:
         """Pushes nothing more; ends now, or when the push under way has ended."""
         if self.state not in OPEN and self.state is not HandoverState.COMMITTING:
             return ()
-        is_held = self._paused is not None and end is HandoverState.ALONE
+        stands_still = self._paused is not None or not self._has_first_token  # now, or then
+        is_held = stands_still and end is HandoverState.ALONE
         self._end, self._farewell = end, farewell
         self.state = HandoverState.STOPPING
         closing = self._close() if self._in_flight is None else ()

@@ -41,7 +41,10 @@ class Preempted:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The engine stopped the sequence between two steps, as asked. The whole table is pinned."""
+    """The engine stopped the sequence between two steps: as asked, or at its first token.
+
+    The whole table is pinned.
+    """
 
     block_ids: tuple[int, ...]  # index 0 on, the partly filled last block included
     num_computed_tokens: int
@@ -120,7 +123,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on with the paused sequence on this worker."""
+    """Go on with the sequence on this worker, whether it is paused now or would be later."""
 
 
 @dataclass(frozen=True, slots=True)

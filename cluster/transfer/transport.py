@@ -19,7 +19,17 @@ from legato.engine.errors import ConfigError, EngineError
 
 T = TypeVar("T")
 
-BYTES_PER_ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "uint8": 1}
+BYTES_PER_ELEMENT = {
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "float8_e4m3fn": 1,
+    "uint8": 1,
+}
+
+
+# By the kind of pool, until pushes were measured: nothing must be decided by a rate far off.
+NOMINAL_BYTES_PER_S = {"cuda_ipc": 200e9, "memfd": 2e9, "private": 5e8}
 
 
 class KVTransport(StrEnum):
@@ -45,8 +55,9 @@ class PoolDescriptor(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker tells its peers about its KV pool.
 
     `kind` "memfd": the pool is `num_bytes` from `offset` on in file descriptor `fd` of process
-    `pid` on `host`, and `token` stands at the beginning of that file. "private": nobody else can
-    open it.
+    `pid` on `host`, and `token` stands at the beginning of that file. "cuda_ipc": the pool lies on
+    a GPU of `host`, from `offset` on in the memory that CUDA's IPC handle `token` opens. "private":
+    nobody else can open it.
     """
 
     worker: str
@@ -54,7 +65,7 @@ class PoolDescriptor(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     shape: tuple[int, ...]  # [num_blocks, ...]
     dtype: str  # torch's name without "torch."
-    kind: Literal["memfd", "private"]
+    kind: Literal["memfd", "cuda_ipc", "private"]
     fd: int | None = None
     offset: int = 0
     token: bytes = b""

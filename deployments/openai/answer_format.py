@@ -20,8 +20,8 @@ encode_json = msgspec.json.Encoder().encode
 class AnswerFormat(Protocol):
     """One request's answer as bytes; chunks lack their tail, which closes the JSON object."""
 
-    def opening(self, index: int) -> bytes | None:
-        """The chunk before a choice's first text, if the schema has one."""
+    def opening(self, index: int, delta: ChoiceDelta) -> bytes | None:
+        """The chunk before a choice's first delta, if the schema has one."""
 
     def pieces(self, index: int, delta: ChoiceDelta) -> Sequence[bytes]:
         """The chunks with what a delta adds, one as a rule."""

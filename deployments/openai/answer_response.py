@@ -9,9 +9,8 @@
 Each event of the backend is written at once, in one write.
 """
 
-import asyncio
 import logging
-import time
+from functools import partial
 
 import msgspec
 from starlette.responses import Response
@@ -23,17 +22,12 @@ from legato.deployments.openai.choice import ChoiceDelta, join_deltas
 from legato.deployments.openai.errors import describe
 from legato.deployments.openai.generation import Generation, GenerationPlan
 from legato.deployments.openai.service import ApiService
+from legato.deployments.openai.sse import SseWriter
 from legato.engine.errors import LegatoError
 
 logger = logging.getLogger(__name__)
 
-_STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
 _DONE = b"data: [DONE]\n\n"
-_KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def answer(service: ApiService, plan: GenerationPlan, answer_format: AnswerFormat) -> ASGIApp:
@@ -53,40 +47,36 @@ class StreamedAnswer:
         self._keep_alive_s = service.limits.keep_alive_s
         self._has_details = plan.options.token_ids or plan.requests[0].params.logprobs is not None
         self._opened: set[int] = set()  # choices whose opening chunk is out
-        self._writing = asyncio.Lock()  # several choices and the keep-alive write
-        self._started = False
-        self._ended = False
-        self._last_write_s = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._send = send
-        await attend(self._pump(), receive, self._keep_alive_s / 2, self._keep_alive)
+        writer = SseWriter(send, self._keep_alive_s)
+        await attend(self._pump(writer), receive, self._keep_alive_s / 2, writer.keep_alive)
 
-    async def _pump(self) -> None:
+    async def _pump(self, writer: SseWriter) -> None:
         try:
-            await self._generation.run(self._emit)
+            await self._generation.run(partial(self._emit, writer))
             last = self._usage_chunk() + _DONE
         except Exception as error:
-            if not self._started:
+            if not writer.is_started:
                 raise
             if not isinstance(error, LegatoError):
                 logger.exception("unexpected error in a stream")
             _, envelope = describe(error)
             last = b"data: " + msgspec.json.encode(envelope) + b"\n\n" + _DONE
-        await self._write(last, is_last=True)
+        await writer.write(last, is_last=True)
 
-    async def _emit(self, index: int, delta: ChoiceDelta) -> None:
+    async def _emit(self, writer: SseWriter, index: int, delta: ChoiceDelta) -> None:
         chunks: list[bytes] = []
         if index not in self._opened:
             self._opened.add(index)
-            chunks.append(self._format.opening(index) or b"")
+            chunks.append(self._format.opening(index, delta) or b"")
         if delta.text or delta.parts or (self._has_details and delta.token_ids):
             chunks += self._format.pieces(index, delta)
         if delta.finish_reason is not None:
             chunks.append(self._format.finish(index, delta))
         tail = self._tail()
         if body := b"".join(chunk + tail for chunk in chunks if chunk):
-            await self._write(body)
+            await writer.write(body)
 
     def _tail(self) -> bytes:
         """What closes a chunk: usage as null where a usage chunk follows, as the schema has it."""
@@ -99,22 +89,6 @@ class StreamedAnswer:
             return b""
         usage = encode_json(self._generation.usage(self._options.timeline))
         return self._format.without_choices() + b',"usage":' + usage + b"}\n\n"
-
-    async def _keep_alive(self) -> None:
-        if time.monotonic() - self._last_write_s >= self._keep_alive_s:
-            await self._write(_KEEP_ALIVE)
-
-    async def _write(self, body: bytes, is_last: bool = False) -> None:
-        self._last_write_s = time.monotonic()
-        async with self._writing:
-            if self._ended:
-                return
-            self._ended = is_last
-            if not self._started:
-                self._started = True
-                start = {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}
-                await self._send(start)
-            await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
 
 class WholeAnswer:

@@ -18,6 +18,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from legato.deployments.openai.auth import AuthenticationLayer
+from legato.deployments.openai.embedding_endpoints import (
+    create_embeddings,
+    create_scores,
+    rerank,
+)
 from legato.deployments.openai.errors import (
     ErrorBoundary,
     respond_to_http_exception,
@@ -33,6 +38,14 @@ from legato.deployments.openai.info_endpoints import (
     retrieve_model,
     version,
 )
+from legato.deployments.openai.responses.endpoints import (
+    cancel_response,
+    count_tokens,
+    create_response,
+    delete_response,
+    list_input_items,
+    retrieve_response,
+)
 from legato.deployments.openai.service import ApiService
 from legato.deployments.openai.text_endpoints import detokenize, tokenize
 from legato.engine.errors import LegatoError
@@ -44,6 +57,18 @@ _ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/v1/models/{model_id:path}", retrieve_model),
     ("POST", "/v1/chat/completions", create_chat_completion),
     ("POST", "/v1/completions", create_completion),
+    ("POST", "/v1/responses", create_response),
+    ("POST", "/v1/responses/input_tokens", count_tokens),
+    ("GET", "/v1/responses/{response_id}", retrieve_response),
+    ("DELETE", "/v1/responses/{response_id}", delete_response),
+    ("POST", "/v1/responses/{response_id}/cancel", cancel_response),
+    ("GET", "/v1/responses/{response_id}/input_items", list_input_items),
+    ("POST", "/v1/embeddings", create_embeddings),
+    ("POST", "/score", create_scores),
+    ("POST", "/v1/score", create_scores),
+    ("POST", "/rerank", rerank),
+    ("POST", "/v1/rerank", rerank),
+    ("POST", "/v2/rerank", rerank),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
     ("GET", "/health", live),

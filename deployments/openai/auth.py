@@ -25,20 +25,26 @@ class AuthenticationLayer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = not self._api_keys.digests or scope["type"] == "lifespan"
         if not is_open and scope["path"] not in PUBLIC_PATHS:
-            tenant = self._api_keys.match(_bearer_token(scope))
-            if tenant is None:
+            digest = self._api_keys.match(_bearer_token(scope))
+            if digest is None:
                 await _refusal()(scope, receive, send)
                 return
-            scope[_TENANT] = tenant
+            scope[_TENANT] = digest
         await self._app(scope, receive, send)
+
+
+def tenant(scope: Scope) -> bytes:
+    """Whose request this is: the digest of its key, or nothing where no key is asked for."""
+    digest: bytes = scope.get(_TENANT, b"")
+    return digest
 
 
 def cache_salt(scope: Scope, client_salt: str | None) -> bytes:
     """What separates this client's prefix cache from others': its key, and the salt it sends."""
-    tenant: bytes = scope.get(_TENANT, b"")
-    if not tenant and not client_salt:
+    digest = tenant(scope)
+    if not digest and not client_salt:
         return b""
-    return hashlib.sha256(tenant + b"/" + (client_salt or "").encode()).digest()
+    return hashlib.sha256(digest + b"/" + (client_salt or "").encode()).digest()
 
 
 def _bearer_token(scope: Scope) -> bytes:

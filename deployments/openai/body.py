@@ -28,21 +28,23 @@ _INTERNAL = frozenset(
 # endpoints whose requests have the field.
 _UNSUPPORTED = frozenset(
     {
-        "allowed_token_ids",
         "audio",
-        "bad_words",
         "chat_template",
         "documents",
+        "echo",
         "functions",
+        "logprob_token_ids",
         "logits_processors",
+        "moderation",
         "prompt_logprobs",
         "repetition_detection",
+        "return_prompt_text",
+        "return_token_offsets",
         "return_tokens_as_token_ids",
         "structured_outputs",
         "suffix",
         "thinking_token_budget",
         "tools",
-        "truncate_prompt_tokens",
         "use_beam_search",
         "web_search_options",
     }

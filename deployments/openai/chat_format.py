@@ -7,7 +7,7 @@ from legato.deployments.openai.answer_format import AnswerHead, encode_json
 from legato.deployments.openai.chat_message import finish_reason, part_delta, whole_message
 from legato.deployments.openai.choice import ChoiceDelta
 from legato.deployments.openai.generation import GenerationPlan
-from legato.deployments.openai.logprobs import ChatLogprobs, chat_logprobs
+from legato.deployments.openai.logprobs import ChatLogprobs, chat_logprobs, prompt_logprobs
 from legato.deployments.openai.token_texts import TokenTexts
 from legato.deployments.openai.usage import Usage
 
@@ -22,9 +22,10 @@ class ChatFormat:
         self._texts = texts
         self._with_token_ids = plan.options.token_ids
         self._with_logprobs = plan.requests[0].params.logprobs is not None
+        self._num_prompt_logprobs = plan.options.prompt_logprobs
         self._prompt_token_ids = plan.prompts[0].token_ids
 
-    def opening(self, index: int) -> bytes:
+    def opening(self, index: int, delta: ChoiceDelta) -> bytes:
         chunk = self._chunk(index, b'{"role":"assistant","content":""}', b"null")
         if self._with_token_ids:
             chunk += b',"prompt_token_ids":' + encode_json(self._prompt_token_ids)
@@ -54,7 +55,12 @@ class ChatFormat:
 
     def whole(self, choices: Sequence[ChoiceDelta], usage: Usage) -> bytes:
         answers = [self._whole_choice(index, choice) for index, choice in enumerate(choices)]
-        more = {"prompt_token_ids": self._prompt_token_ids} if self._with_token_ids else {}
+        more: dict[str, Any] = {}
+        if self._with_token_ids:
+            more["prompt_token_ids"] = self._prompt_token_ids
+        if (num_top := self._num_prompt_logprobs) is not None:
+            first = choices[0].prompt_logprobs
+            more["prompt_logprobs"] = prompt_logprobs(first, num_top, self._texts)
         return self._head.whole(answers, usage, **more)
 
     def _whole_choice(self, index: int, choice: ChoiceDelta) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class ChatPlan:
             rendering=ChatOptions.of(
                 request,
                 tools=use.tools if use else (),
+                documents=tuple(request.documents or ()),
                 think_tags=dialect.think_tags,
                 prime=syntax.prime if syntax and use and use.is_forced else "",
                 closes_thought=constraint is not None,

@@ -30,6 +30,8 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
     stop_reason: str | int | None = None  # the stop string or stop token id that ended it
     parts: tuple[Part, ...] | None = None  # what the text means, in its place, if it was read
     ends_in_calls: bool = False  # the client is to answer calls now
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()  # with the first, if asked for
+    embedding: bytes = b""  # of the prompt, likewise
 
 
 class Choice:
@@ -71,6 +73,7 @@ def join_deltas(deltas: Sequence[ChoiceDelta]) -> ChoiceDelta:
         deltas[-1].stop_reason,
         _join_all_parts(deltas),
         deltas[-1].ends_in_calls,
+        deltas[0].prompt_logprobs,
     )
 
 

@@ -6,9 +6,16 @@ from typing import Any
 from legato.deployments.openai.answer_format import AnswerHead, encode_json
 from legato.deployments.openai.choice import ChoiceDelta
 from legato.deployments.openai.generation import GenerationPlan
-from legato.deployments.openai.logprobs import CompletionLogprobs, completion_logprobs
+from legato.deployments.openai.logprobs import (
+    CompletionLogprobs,
+    completion_logprobs,
+    echoed_logprobs,
+    prompt_logprobs,
+    with_likeliest,
+)
 from legato.deployments.openai.token_texts import TokenTexts
 from legato.deployments.openai.usage import Usage
+from legato.engine.batch import TokenLogprobs
 
 
 class CompletionFormat:
@@ -20,20 +27,22 @@ class CompletionFormat:
         self._plan = plan
         self._texts = texts
         self._with_token_ids = plan.options.token_ids
-        self._with_logprobs = plan.requests[0].params.logprobs is not None
+        self._num_top = plan.requests[0].params.logprobs
         self._offsets: dict[int, int] = {}  # of the next token in its choice's text
 
-    def opening(self, index: int) -> bytes | None:
+    def opening(self, index: int, delta: ChoiceDelta) -> bytes | None:
         prompt = self._plan.prompt_of(index)
-        if not prompt.text and not self._with_token_ids:
+        if not self._plan.options.echo and not self._with_token_ids:
             return None
-        more = b""
+        logprobs, more = b"null", b""
+        if self._plan.options.echo and self._num_top is not None:
+            logprobs = encode_json(self._echoed(index, delta.prompt_logprobs))
         if self._with_token_ids:
             more = b',"token_ids":[],"prompt_token_ids":' + encode_json(prompt.token_ids)
-        return self._chunk(index, prompt.text, b"null", more=more)
+        return self._chunk(index, prompt.text, logprobs, more=more)
 
     def pieces(self, index: int, delta: ChoiceDelta) -> tuple[bytes]:
-        logprobs = encode_json(self._logprobs(index, delta)) if self._with_logprobs else b"null"
+        logprobs = b"null" if self._num_top is None else encode_json(self._logprobs(index, delta))
         if not self._with_token_ids:
             return (self._chunk(index, delta.text, logprobs),)
         more = b',"token_ids":' + encode_json(delta.token_ids)
@@ -47,26 +56,49 @@ class CompletionFormat:
         return self._chunk_head + b"]"
 
     def whole(self, choices: Sequence[ChoiceDelta], usage: Usage) -> bytes:
-        answers = [self._whole_choice(index, choice) for index, choice in enumerate(choices)]
+        n = self._plan.num_answers
+        answers = [
+            self._whole_choice(index, choice, choices[index // n * n].prompt_logprobs)
+            for index, choice in enumerate(choices)
+        ]
         return self._head.whole(answers, usage)
 
-    def _whole_choice(self, index: int, choice: ChoiceDelta) -> dict[str, Any]:
+    def _whole_choice(
+        self, index: int, choice: ChoiceDelta, of_prompt: Sequence[TokenLogprobs]
+    ) -> dict[str, Any]:
         prompt = self._plan.prompt_of(index)
         answer = {
             "index": index,
             "text": prompt.text + choice.text,
-            "logprobs": self._logprobs(index, choice) if self._with_logprobs else None,
+            "logprobs": self._whole_logprobs(index, choice, of_prompt),
             "finish_reason": choice.finish_reason,
             "stop_reason": choice.stop_reason,
         }
         if self._with_token_ids:
             answer |= {"token_ids": choice.token_ids, "prompt_token_ids": prompt.token_ids}
+        if (num_top := self._plan.options.prompt_logprobs) is not None:
+            answer["prompt_logprobs"] = prompt_logprobs(of_prompt, num_top, self._texts)
         return answer
+
+    def _whole_logprobs(
+        self, index: int, choice: ChoiceDelta, of_prompt: Sequence[TokenLogprobs]
+    ) -> CompletionLogprobs | None:
+        if self._num_top is None:
+            return None
+        logprobs = self._logprobs(index, choice)
+        return self._echoed(index, of_prompt) + logprobs if self._plan.options.echo else logprobs
+
+    def _echoed(self, index: int, of_prompt: Sequence[TokenLogprobs]) -> CompletionLogprobs:
+        prompt = self._plan.prompt_of(index)
+        asked_for = with_likeliest(of_prompt, self._num_top or 0)
+        return echoed_logprobs(prompt.text, prompt.token_ids[0], asked_for, self._texts)
 
     def _logprobs(self, index: int, delta: ChoiceDelta) -> CompletionLogprobs:
         offset = self._offsets.get(index, len(self._plan.prompt_of(index).text))
         logprobs = completion_logprobs(delta.logprobs, self._texts, offset)
-        self._offsets[index] = offset + sum(map(len, logprobs.tokens))
+        self._offsets[index] = offset + sum(
+            len(self._texts.of(entry.token_id).text) for entry in delta.logprobs
+        )
         return logprobs
 
     def _chunk(

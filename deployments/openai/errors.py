@@ -4,8 +4,9 @@
 
 | raised | status | type |
 |---|---|---|
-| RequestError | 400, 404 for an unknown model | invalid_request_error, not_found_error |
+| RequestError | 400, 404 for what is not here | invalid_request_error, not_found_error |
 | CapacityError | 503 and Retry-After | server_error |
+| RateLimitError | 429 and Retry-After | rate_limit_error |
 | EngineError, ConfigError | 500 | server_error |
 | HTTPException | its own | by status |
 | anything else | 500, logged, with a generic text | server_error |
@@ -20,7 +21,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from legato.engine.errors import CapacityError, LegatoError, ModelNotFoundError, RequestError
+from legato.engine.errors import (
+    CapacityError,
+    LegatoError,
+    NotFoundError,
+    RateLimitError,
+    RequestError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +57,12 @@ def error_type(status: int) -> str:
 
 def status_of(error: LegatoError) -> int:
     match error:
-        case ModelNotFoundError():
+        case NotFoundError():
             return 404
         case RequestError():
             return 400
+        case RateLimitError():
+            return 429
         case CapacityError():
             return 503
         case _:
@@ -65,7 +74,8 @@ def describe(error: BaseException) -> tuple[int, ErrorEnvelope]:
     if not isinstance(error, LegatoError):
         return 500, ErrorEnvelope(ErrorBody("internal server error", error_type(500)))
     status = status_of(error)
-    param, code = (error.param, error.code) if isinstance(error, RequestError) else (None, None)
+    param = error.param if isinstance(error, RequestError) else None
+    code = error.code if isinstance(error, RequestError | CapacityError) else None
     text = str(error)
     if param is not None and not text.startswith(param):
         text = f"{param}: {text}"

@@ -15,10 +15,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from legato.cluster.generation import GenerationRequest
+import msgspec
+
+from legato.cluster.generation import GenerationEvent, GenerationRequest
 from legato.deployments.openai.choice import Choice, ChoiceDelta
 from legato.deployments.openai.message.message_parser import MessageReading
 from legato.deployments.openai.parsed_choice import ParsedChoice
+from legato.deployments.openai.rate_limits import KeyBudget
 from legato.deployments.openai.sequence_record import SequenceRecord
 from legato.deployments.openai.service import ApiService
 from legato.deployments.openai.usage import CompletionTokensDetails, PromptTokensDetails, Usage
@@ -43,6 +46,10 @@ class OutputOptions:
     continuous_usage: bool = False  # of a stream, on each chunk
     token_ids: bool = False
     timeline: bool = False
+    echo: bool = False
+    prompt_alone: bool = False  # and no answer: one token is generated in vain
+    prompt_logprobs: int | None = None  # likeliest tokens at each position; None: not told
+    tokens_as_ids: bool = False  # in log probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class GenerationPlan:
     options: OutputOptions
     arrived_s: float  # on the monotonic clock
     reading: MessageReading | None = None  # of the answers' text; None: it is what it is
+    budget: KeyBudget | None = None  # that pays for the answers; the prompts are paid for
 
     @property
     def num_answers(self) -> int:
@@ -127,15 +135,27 @@ class Generation:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
+    def _delta(self, index: int, event: GenerationEvent) -> ChoiceDelta:
+        if self._plan.options.prompt_alone:
+            about_prompt = event.prompt_logprobs, event.embedding
+            return ChoiceDelta("", (), (), FinishReason.LENGTH, None, None, False, *about_prompt)
+        delta = self._choices[index].feed(event)
+        if event.prompt_logprobs:
+            return msgspec.structs.replace(delta, prompt_logprobs=event.prompt_logprobs)
+        return delta
+
     async def _follow(self, index: int, emit: Emit) -> None:
         request, record = self._plan.requests[index], self._records[index]
+        budget = self._plan.budget
         finish_reason: FinishReason | None = None
         end = "abort"
         try:
             async with aclosing(self._service.backend.generate(request)) as events:
                 async for event in events:
                     record.take(event)
-                    delta = self._choices[index].feed(event)
+                    if budget is not None:
+                        budget.spend(len(event.token_ids))
+                    delta = self._delta(index, event)
                     finish_reason = delta.finish_reason
                     await emit(index, delta)
                     if finish_reason is not None:

@@ -57,7 +57,8 @@ def _model_card(name: str, info: ServingInfo) -> dict[str, Any]:
 def _probe(is_well: bool, reason: str) -> Response:
     if is_well:
         return Response(status_code=200)
-    return error_response(503, ErrorEnvelope(ErrorBody(reason, error_type(503))))
+    body = ErrorEnvelope(ErrorBody(reason, error_type(503)))
+    return error_response(503, body, {"retry-after": "1"})
 
 
 def _json(value: dict[str, Any]) -> Response:

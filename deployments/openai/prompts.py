@@ -6,7 +6,7 @@ from legato.deployments.openai.schema import Prompt
 from legato.engine.errors import InvalidRequestError
 
 
-def split_prompts(prompt: Prompt) -> list[str | list[int]]:
+def split_prompts(prompt: Prompt, param: str = "prompt") -> list[str | list[int]]:
     """One entry for each prompt: a text, or token ids.
 
     Raises:
@@ -15,10 +15,10 @@ def split_prompts(prompt: Prompt) -> list[str | list[int]]:
     if isinstance(prompt, str):
         return [prompt]
     if not prompt:
-        raise InvalidRequestError("must not be empty", "prompt")
+        raise InvalidRequestError("must not be empty", param)
     kind = type(prompt[0])
     if any(type(part) is not kind for part in prompt):
-        raise InvalidRequestError("must not mix texts and token ids", "prompt")
+        raise InvalidRequestError("must not mix texts and token ids", param)
     if kind is int:
         return [[part for part in prompt if isinstance(part, int)]]
     return [part for part in prompt if not isinstance(part, int)]

@@ -4,21 +4,24 @@ What the client leaves open comes from the model's generation_config, then from 
 """
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
-from legato.deployments.openai.schema import ChatRequest, CompletionRequest, GenerationFields
+from legato.deployments.openai.schema import ChatRequest, CompletionRequest, PromptFields
 from legato.deployments.openai.service import ServingInfo
 from legato.engine.errors import ContextLengthError, InvalidRequestError
 from legato.engine.sampling_params import SamplingParams
 
 MAX_STOP_CHARS = 1024  # of one stop string: each output is held back by as much as the longest
 MAX_STOP_TOKEN_IDS = 256
+MAX_BAD_WORD_CHARS = 128
 MAX_PRIORITY = 1 << 31
 _DEFAULT_COMPLETION_TOKENS = 16
 _SEED_BITS = 63
 
 _PLAIN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _PENALTIES = ("presence_penalty", "frequency_penalty")
+_LISTS = ("logit_bias", "allowed_token_ids", "bad_words")
 _FLAGS = ("include_stop_str_in_output", "ignore_eos", "min_tokens", "skip_special_tokens")
 
 
@@ -42,7 +45,18 @@ def completion_sampling(request: CompletionRequest, info: ServingInfo) -> Sampli
     max_tokens = request.max_tokens
     if max_tokens is None:
         max_tokens = _default_max_tokens(info, _DEFAULT_COMPLETION_TOKENS)
-    return _sampling(request, info, max_tokens, request.logprobs)
+    elif asks_for_prompt_alone(request):
+        max_tokens = 1  # which nobody will see
+    params = _sampling(request, info, max_tokens, request.logprobs)
+    if not request.echo or request.logprobs is None:
+        return params
+    # The echo has log probabilities too.
+    return replace(params, prompt_logprobs=max(request.logprobs, request.prompt_logprobs or 0))
+
+
+def asks_for_prompt_alone(request: PromptFields) -> bool:
+    """Whether an answer is to be the prompt's echo, with nothing behind it."""
+    return isinstance(request, CompletionRequest) and bool(request.echo) and request.max_tokens == 0
 
 
 def fit_max_tokens(params: SamplingParams, num_prompt_tokens: int, info: ServingInfo) -> int:
@@ -78,10 +92,10 @@ def _default_max_tokens(info: ServingInfo, otherwise: int | None) -> int | None:
 
 
 def _sampling(
-    request: GenerationFields, info: ServingInfo, max_tokens: int | None, logprobs: int | None
+    request: PromptFields, info: ServingInfo, max_tokens: int | None, logprobs: int | None
 ) -> SamplingParams:
     values: dict[str, Any] = dict(info.generation_defaults)
-    for name in (*_PLAIN, *_PENALTIES, "seed", "n", "logit_bias"):
+    for name in (*_PLAIN, *_PENALTIES, *_LISTS, "seed", "n", "prompt_logprobs"):
         value = getattr(request, name)
         if value is not None:
             values[name] = value
@@ -98,11 +112,20 @@ def _sampling(
     return params
 
 
-def _check_sizes(request: GenerationFields) -> None:
+def _check_sizes(request: PromptFields) -> None:
     stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
     if any(len(stop) > MAX_STOP_CHARS for stop in stops):
         raise InvalidRequestError(f"at most {MAX_STOP_CHARS} characters each", "stop")
     if len(request.stop_token_ids or ()) > MAX_STOP_TOKEN_IDS:
         raise InvalidRequestError(f"at most {MAX_STOP_TOKEN_IDS} ids", "stop_token_ids")
-    if not -MAX_PRIORITY <= request.priority < MAX_PRIORITY:
+    if any(len(word) > MAX_BAD_WORD_CHARS for word in request.bad_words or ()):
+        raise InvalidRequestError(f"at most {MAX_BAD_WORD_CHARS} characters each", "bad_words")
+    check_priority_and_salt(request.priority, request.cache_salt)
+
+
+def check_priority_and_salt(priority: int, cache_salt: str | None) -> None:
+    """Raises InvalidRequestError."""
+    if cache_salt == "":
+        raise InvalidRequestError("must not be empty", "cache_salt")
+    if not -MAX_PRIORITY <= priority < MAX_PRIORITY:
         raise InvalidRequestError("must fit 32 bits", "priority")

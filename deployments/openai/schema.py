@@ -1,13 +1,13 @@
 """The bodies that clients may send, field by field. Ranges are checked elsewhere.
 
-    GenerationFields ─┬─ ChatRequest            TokenizeRequest
-                      └─ CompletionRequest      DetokenizeRequest
+    GenerationFields ── PromptFields ─┬─ ChatRequest            TokenizeRequest
+                                      └─ CompletionRequest      DetokenizeRequest
 
 Types are strict (a bool is no int) and unknown fields are ignored. A field that is known, but that
 cannot be served, is not here but in legato.deployments.openai.body, which refuses it by name.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -43,6 +43,11 @@ class GenerationFields(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     min_tokens: int = 0
     skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True  # of tokenizers that put spaces there; ours do not
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
+    truncate_prompt_tokens: int | None = None  # -1: as the model's context has it
+    truncation_side: Literal["left", "right"] | None = None
     priority: int = 0
     cache_salt: str | None = None
     return_token_ids: bool | None = None
@@ -55,6 +60,13 @@ class GenerationFields(msgspec.Struct, frozen=True, kw_only=True):
     guided_grammar: str | None = None
     # ours
     return_timeline: bool = False  # seconds by stage, in usage.timeline
+
+
+class PromptFields(GenerationFields, frozen=True, kw_only=True):
+    """What only the answers of these two endpoints can show. The names are vLLM's."""
+
+    prompt_logprobs: int | None = None
+    return_tokens_as_token_ids: bool | None = None  # in logprobs: "token_id:5" for the text
 
 
 class ContentPart(msgspec.Struct, frozen=True):
@@ -84,7 +96,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
     reasoning_content: str | None = None  # the same under its other name
 
 
-class ChatRequest(GenerationFields, frozen=True, kw_only=True):
+class ChatRequest(PromptFields, frozen=True, kw_only=True):
     messages: list[ChatMessage]
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
@@ -93,13 +105,15 @@ class ChatRequest(GenerationFields, frozen=True, kw_only=True):
     continue_final_message: bool = False
     add_special_tokens: bool = False
     chat_template_kwargs: dict[str, Any] | None = None
+    documents: list[dict[str, Any]] | None = None  # for templates that know what to do with them
+    reasoning_effort: str | None = None
     tools: list[dict[str, Any]] | None = None  # whole: templates show all of it to the model
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     include_reasoning: bool = True
 
 
-class CompletionRequest(GenerationFields, frozen=True, kw_only=True):
+class CompletionRequest(PromptFields, frozen=True, kw_only=True):
     prompt: Prompt
     logprobs: int | None = None
     echo: bool | None = None

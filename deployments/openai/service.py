@@ -9,8 +9,12 @@ from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.backend import Backend
 from legato.deployments.openai.grammar_service import GrammarService
 from legato.deployments.openai.message.dialect import Dialect
+from legato.deployments.openai.rate_limits import RateLimiter
+from legato.deployments.openai.responses.live import LiveResponses
+from legato.deployments.openai.responses.store import ResponseStore
 from legato.deployments.openai.tokenizer import TokenizerService
 from legato.engine.errors import ModelNotFoundError
+from legato.engine.sampling_params import Pooling
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class ServingInfo:
     version: str
     # By SamplingParams' names: what holds where a request says nothing.
     generation_defaults: Mapping[str, float] = field(default_factory=dict)
+    pooling: Pooling | None = None  # how prompts become vectors; None: they do not
+    hidden_size: int = 0  # of such a vector
 
     def resolve_model(self, name: str | None) -> str:
         """The name to answer with; a request that names no model gets the one that is served.
@@ -75,3 +81,6 @@ class ApiService:
     dialect: Dialect = field(default_factory=Dialect)
     api_keys: ApiKeys = field(default_factory=ApiKeys)
     limits: Limits = field(default_factory=Limits)
+    rate_limits: RateLimiter = field(default_factory=RateLimiter)
+    responses: ResponseStore = field(default_factory=ResponseStore)
+    live_responses: LiveResponses = field(default_factory=LiveResponses)

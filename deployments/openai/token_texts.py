@@ -18,13 +18,19 @@ _SPACE = "\u2581"
 class TokenText:
     text: str  # bytes that are no character become U+FFFD
     bytes: tuple[int, ...]
+    name: str  # what clients are told it is: its text, or its id
 
 
 class TokenTexts:
-    """The texts of a vocabulary's tokens, each computed once."""
+    """The texts of a vocabulary's tokens, each computed once.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    Args:
+        by_id: tokens are called `token_id:5`, so that two of the same text can be told apart
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, by_id: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._by_id = by_id
         self._byte_level = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
         self._alphabet = _byte_level_alphabet()
         self._known: dict[int, TokenText] = {}  # grows to the vocabulary's size at most
@@ -38,7 +44,8 @@ class TokenTexts:
     def _compute(self, token_id: int) -> TokenText:
         token = self._tokenizer.convert_ids_to_tokens(token_id)
         raw = self._to_bytes(token) if isinstance(token, str) else b""
-        return TokenText(raw.decode("utf-8", "replace"), tuple(raw))
+        text = raw.decode("utf-8", "replace")
+        return TokenText(text, tuple(raw), f"token_id:{token_id}" if self._by_id else text)
 
     def _to_bytes(self, token: str) -> bytes:
         if self._byte_level:

@@ -18,7 +18,9 @@ from legato.deployments.openai.conversation import Turn
 from legato.deployments.openai.message.reasoning import ThinkTags
 from legato.deployments.openai.schema import ChatRequest, TokenizeRequest
 from legato.deployments.openai.token_texts import TokenTexts
+from legato.engine.bad_words import resolve_bad_words
 from legato.engine.errors import ContextLengthError, InvalidRequestError, OverloadedError
+from legato.engine.sampling_params import SamplingParams
 from legato.engine.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ class ChatOptions:
     add_special_tokens: bool = False
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     tools: tuple[dict[str, Any], ...] = ()  # that the model is shown
+    documents: tuple[dict[str, Any], ...] = ()
     think_tags: ThinkTags | None = None
     closes_thought: bool = False  # where the template opens one
     prime: str = ""  # text behind the prompt, with which the answer has to begin
@@ -54,7 +57,7 @@ class ChatOptions:
             not request.continue_final_message if opens_turn is None else opens_turn,
             request.continue_final_message,
             bool(request.add_special_tokens),
-            request.chat_template_kwargs or {},
+            _template_kwargs(request),
             **more,
         )
 
@@ -65,6 +68,15 @@ class ChatOptions:
             )
         if reserved := self.template_kwargs.keys() & _RESERVED_KWARGS:
             raise InvalidRequestError(f"must not set {min(reserved)}", "chat_template_kwargs")
+
+
+def _template_kwargs(request: ChatRequest | TokenizeRequest) -> dict[str, Any]:
+    """Templates know efforts by one name, and whether to think at all by one of two."""
+    effort = request.reasoning_effort if isinstance(request, ChatRequest) else None
+    kwargs: dict[str, Any] = {} if effort is None else {"reasoning_effort": effort}
+    if effort == "none":
+        kwargs |= {"enable_thinking": False, "thinking": False}
+    return kwargs | (request.chat_template_kwargs or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,7 @@ class TokenizerService:
         tokenizer.backend.no_padding()
         self.tokenizer = tokenizer
         self.token_texts = TokenTexts(tokenizer.hf)
+        self._ids_as_texts = TokenTexts(tokenizer.hf, by_id=True)
         self._special_tokens = frozenset(
             token.content for token in tokenizer.hf.added_tokens_decoder.values() if token.special
         )
@@ -106,6 +119,10 @@ class TokenizerService:
         """Raises ContextLengthError for a text that is too long by its length alone."""
         self._check_length(len(text), param)
         return await self._off_loop(lambda: self._encode(text, add_special_tokens))
+
+    def texts_for_logprobs(self, as_ids: bool) -> TokenTexts:
+        """What tokens are called in log probabilities."""
+        return self._ids_as_texts if as_ids else self.token_texts
 
     def has_special(self, texts: Sequence[str]) -> bool:
         """Whether one of these is a special token, which plain decoding leaves out."""
@@ -123,6 +140,11 @@ class TokenizerService:
         if reserved := options.template_kwargs.keys() & self.tokenizer.hf.special_tokens_map.keys():
             raise InvalidRequestError(f"must not set {min(reserved)}", "chat_template_kwargs")
         return await self._off_loop(lambda: self._encode_chat(conversation, options))
+
+    async def resolve_bad_words(self, params: SamplingParams, vocab_size: int) -> SamplingParams:
+        """The same, with its bad words as tokens of a model that has `vocab_size` of them."""
+        encode = self.tokenizer.encode_plain
+        return await self._off_loop(lambda: resolve_bad_words(params, encode, vocab_size))
 
     async def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         ids = list(token_ids)
@@ -165,6 +187,7 @@ class TokenizerService:
             text = self.tokenizer.hf.apply_chat_template(
                 turns,
                 tools=list(options.tools) or None,
+                documents=list(options.documents) or None,
                 tokenize=False,
                 add_generation_prompt=options.add_generation_prompt,
                 continue_final_message=options.continue_final_message,

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from legato.engine.errors import ConfigError
 from legato.engine.models.json_file import JsonFile
 from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.moe_parameters import expert_layout
 from legato.engine.models.parameters import decoder_parameters
 
 SINGLE_FILE = "model.safetensors"
@@ -83,12 +84,19 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 
 def _check_names(directory: Path, config: ModelConfig, shards: Mapping[str, Path]) -> None:
-    parameters = decoder_parameters(config)
+    parameters = decoder_parameters(config, expert_layout(shards))
     expected = {source.name for parameter in parameters for source in parameter.sources}
     if missing := sorted(expected - shards.keys()):
         raise ConfigError(f"{directory}: {listed(missing)} missing from the weights")
+    drafts = tuple(
+        f"model.layers.{config.num_layers + number}." for number in range(config.num_draft_layers)
+    )
     # Some exporters store a tied head again, and old ones the rope table.
-    unexpected = [n for n in sorted(shards.keys() - expected) if not n.endswith(".inv_freq")]
+    unexpected = [
+        name
+        for name in sorted(shards.keys() - expected)
+        if not (name.endswith(".inv_freq") or name.startswith(drafts))
+    ]
     if config.has_tied_embeddings and "lm_head.weight" in unexpected:
         unexpected.remove("lm_head.weight")
     if unexpected:

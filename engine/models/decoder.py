@@ -1,8 +1,8 @@
-"""The dense decoder as pure functions of weights, config and the step's inputs.
+"""The decoder as pure functions of weights, config and the step's inputs.
 
-    embedding -> [ norm -> attention -> + -> norm -> gated MLP -> + ] x layers -> norm -> head
-                                     |                        |
-                                   (norm)                   (norm)        where the family has them
+    embedding -> [ norm -> attention -> + -> norm -> MLP or experts -> + ] x layers -> norm -> head
+                                     |             |
+                                   (norm)        (norm)                   where the family has them
 
 The only thing that changes is the KV pool. What a layer computes is added to the residual stream
 by the product that ends it, so that addition and product are one kernel where the device has one.
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from legato.engine.models.decoder_weights import DecoderWeights, LayerWeights
+from legato.engine.models.decoder_weights import DecoderWeights, LayerWeights, MoeMlp
 from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.moe import add_moe_
 from legato.kernels.backend import Kernels
 
 
@@ -56,16 +57,18 @@ def compute_hidden(
         kernels.rotary_tables(plan.positions, frequencies, rope.attention_factor, residual.dtype)
         for frequencies, rope in zip(weights.inverse_frequencies, config.ropes, strict=True)
     ]
+    slots = plan.slots
     for index, layer in enumerate(weights.layers):
         rotary = rotaries[config.layers[index].rope_index]
         attended = _attend(layer, config, residual, index, rotary, context)
         if layer is weights.layers[-1]:
             residual = residual.index_select(0, wanted_rows)
             attended = attended.index_select(0, wanted_rows)
+            slots = None  # padding among them costs the experts of one layer at most
         if attended.shape[0] > 0:
             output = (layer.output, layer.output_bias, layer.output_norm)
             _add_product(kernels, attended, output, residual, config.rms_norm_eps)
-            _add_mlp(kernels, layer, config, residual)
+            _add_mlp(kernels, layer, config, residual, slots)
     return residual
 
 
@@ -97,11 +100,20 @@ def _attend(
 
 
 def _add_mlp(
-    kernels: Kernels, layer: LayerWeights, config: ModelConfig, residual: torch.Tensor
+    kernels: Kernels,
+    layer: LayerWeights,
+    config: ModelConfig,
+    residual: torch.Tensor,
+    slots: torch.Tensor | None,
 ) -> None:
     normed = kernels.rms_norm(residual, layer.mlp_norm, config.rms_norm_eps)
-    gated = kernels.gated_linear(normed, layer.gate_up, layer.gate_up_bias, config.activation)
-    down = (layer.down, layer.down_bias, layer.down_norm)
+    mlp = layer.mlp
+    if isinstance(mlp, MoeMlp):
+        assert config.moe is not None
+        add_moe_(kernels, mlp, config.moe.routing, normed, slots, residual)
+        return
+    gated = kernels.gated_linear(normed, mlp.gate_up, mlp.gate_up_bias, config.activation)
+    down = (mlp.down, mlp.down_bias, layer.down_norm)
     _add_product(kernels, gated, down, residual, config.rms_norm_eps)
 
 

@@ -4,12 +4,35 @@ Which tensors of a checkpoint make them up is told by parameters.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
 from legato.engine.models.model_config import ModelConfig
 from legato.kernels.attention_input import QKNorm
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class DenseMlp:
+    """A gated MLP that all tokens use; matrices are [outputs, inputs]."""
+
+    gate_up: torch.Tensor
+    gate_up_bias: torch.Tensor | None
+    down: torch.Tensor
+    down_bias: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class MoeMlp:
+    """Gated MLPs of which each token uses some, and perhaps one that all tokens use."""
+
+    router: torch.Tensor  # [experts, hidden]
+    correction: torch.Tensor | None  # [experts] float32
+    gate_up: torch.Tensor  # [experts, 2 * intermediate, hidden]
+    down: torch.Tensor  # [experts, hidden, intermediate]
+    shared: DenseMlp | None
+    shared_gate: torch.Tensor | None  # [1, hidden]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -24,10 +47,7 @@ class LayerWeights:
     output_bias: torch.Tensor | None
     output_norm: torch.Tensor | None  # [hidden], of what attention adds
     mlp_norm: torch.Tensor  # [hidden]
-    gate_up: torch.Tensor
-    gate_up_bias: torch.Tensor | None
-    down: torch.Tensor
-    down_bias: torch.Tensor | None
+    mlp: DenseMlp | MoeMlp
     down_norm: torch.Tensor | None  # [hidden], of what the MLP adds
 
 
@@ -59,11 +79,25 @@ def assemble(
 def _assemble_layer(
     tensors: Mapping[str, torch.Tensor], config: ModelConfig, layer: int
 ) -> LayerWeights:
-    prefix = f"layers.{layer}."
-    parts = {name: tensors.get(prefix + name) for name in LayerWeights.__dataclass_fields__}
+    parts = _parts(tensors, f"layers.{layer}.", LayerWeights)
     joined = parts.pop("qk_norm")
     qk_norm = None
     if joined is not None:
         query_weight, key_weight = joined.view(2, config.head_dim)
         qk_norm = QKNorm(query_weight, key_weight, config.rms_norm_eps)
-    return LayerWeights(**parts, qk_norm=qk_norm)  # type: ignore[arg-type]
+    mlp = _assemble_mlp(tensors, f"layers.{layer}.mlp.")
+    return LayerWeights(**parts | {"qk_norm": qk_norm, "mlp": mlp})
+
+
+def _assemble_mlp(tensors: Mapping[str, torch.Tensor], prefix: str) -> DenseMlp | MoeMlp:
+    if f"{prefix}router" not in tensors:
+        return DenseMlp(**_parts(tensors, prefix, DenseMlp))
+    shared = _parts(tensors, f"{prefix}shared.", DenseMlp)
+    has_shared = shared["down"] is not None
+    parts = _parts(tensors, prefix, MoeMlp)
+    return MoeMlp(**parts | {"shared": DenseMlp(**shared) if has_shared else None})
+
+
+def _parts(tensors: Mapping[str, torch.Tensor], prefix: str, owner: type[Any]) -> dict[str, Any]:
+    """A tensor for each field of `owner`; None for those that there is none for."""
+    return {field.name: tensors.get(prefix + field.name) for field in fields(owner)}

@@ -1,4 +1,4 @@
-"""What differs between the dense decoder families that one decoder serves.
+"""What differs between the decoder families that one decoder serves.
 
 A new family is an entry here, as long as it is built of the parts that `decoder` knows.
 """
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from legato.kernels.routing_params import Scoring
+
 
 class WindowPattern(Enum):
     """Which layers see no further than `sliding_window`, where config.json does not list them."""
@@ -16,13 +18,42 @@ class WindowPattern(Enum):
     ALL = auto()
     LATE = auto()  # from `max_window_layers` on, if `use_sliding_window` is set
     PERIODIC = auto()  # all but every `sliding_window_pattern`th
+    # The following only if `use_sliding_window` is set, like LATE.
+    ASKED_FOR = auto()  # all
+    EARLY = auto()  # every second one of the first `max_window_layers`
+
+
+@dataclass(frozen=True, slots=True)
+class MoeFamily:
+    """What config.json does not say of layers of experts, and what checkpoints call their parts.
+
+    Attributes:
+        module: of the router and of experts that have tensors of their own
+        projections: the gate, up and down of one of them
+        scoring: what makes scores of the router's logits
+        has_correction: experts have a number that is added to their scores for the choice alone
+        renormalizes: a token's weights add up to one; None: `norm_topk_prob` decides
+        num_counted: experts whose scores make up that of their group, where there are groups
+        shared_expert: the module of the expert that all tokens use
+        has_shared_gate: what it adds is weighed by a gate
+    """
+
+    module: str = "mlp"
+    projections: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
+    scoring: Scoring = Scoring.SOFTMAX
+    has_correction: bool = False
+    renormalizes: bool | None = None
+    num_counted: int = 1
+    shared_expert: str | None = None
+    has_shared_gate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderFamily:
     """The parts of an architecture that its config.json does not spell out.
 
-    Biases: None means that `attention_bias` or `mlp_bias` in config.json decides.
+    Biases: None means that `attention_bias` or `mlp_bias` in config.json decides; the norm of
+    queries and keys: `use_qk_norm`.
 
     Attributes:
         has_output_norms: what attention and MLP give is normed before it is added
@@ -30,11 +61,12 @@ class DecoderFamily:
         has_scaled_embedding: by the root of the hidden size
         has_fused_projections: the checkpoint joins what reads the same input
         has_local_rope: layers with a window have a rope of their own
+        moe: None: all layers are dense
         defaults: fields of config.json that mean something else than in other families, or
             nothing at all there, where the file lacks them
     """
 
-    has_qk_norm: bool = False
+    has_qk_norm: bool | None = False
     has_qkv_bias: bool | None = None
     has_output_bias: bool | None = None
     has_mlp_bias: bool | None = None
@@ -44,6 +76,7 @@ class DecoderFamily:
     has_fused_projections: bool = False
     has_local_rope: bool = False
     windows: WindowPattern = WindowPattern.NONE
+    moe: MoeFamily | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,6 +109,45 @@ FAMILIES = {
         has_mlp_bias=False,
         windows=WindowPattern.LATE,
         defaults={"sliding_window": 4096, "max_window_layers": 28},
+    ),
+    "MixtralForCausalLM": DecoderFamily(
+        has_qkv_bias=False,
+        has_output_bias=False,
+        windows=WindowPattern.ALL,
+        moe=MoeFamily(module="block_sparse_moe", projections=("w1", "w3", "w2"), renormalizes=True),
+        defaults={"rms_norm_eps": 1e-5, "rope_theta": 1e6},
+    ),
+    "Qwen2MoeForCausalLM": DecoderFamily(
+        has_output_bias=False,
+        has_mlp_bias=False,
+        windows=WindowPattern.EARLY,
+        moe=MoeFamily(shared_expert="shared_expert", has_shared_gate=True),
+        defaults={"qkv_bias": True, "sliding_window": 4096, "max_window_layers": 28},
+    ),
+    "Qwen3MoeForCausalLM": DecoderFamily(
+        has_qk_norm=True,
+        has_mlp_bias=False,
+        windows=WindowPattern.ASKED_FOR,
+        moe=MoeFamily(),
+        defaults={"sliding_window": 4096},
+    ),
+    "Glm4MoeForCausalLM": DecoderFamily(
+        has_qk_norm=None,
+        has_output_bias=False,
+        has_mlp_bias=False,
+        moe=MoeFamily(
+            scoring=Scoring.SIGMOID,
+            has_correction=True,
+            num_counted=2,
+            shared_expert="shared_experts",
+        ),
+        defaults={
+            "first_k_dense_replace": 1,
+            "n_shared_experts": 1,
+            "norm_topk_prob": True,
+            "partial_rotary_factor": 0.5,
+            "rms_norm_eps": 1e-5,
+        },
     ),
     "Phi3ForCausalLM": DecoderFamily(
         has_qkv_bias=False,

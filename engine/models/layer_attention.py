@@ -13,6 +13,7 @@ from legato.kernels.attention_params import AttentionParams
 
 _WINDOWED = "sliding_attention"
 _LAYER_TYPES = (_WINDOWED, "full_attention")
+_ASKED_FOR = (WindowPattern.LATE, WindowPattern.ASKED_FOR, WindowPattern.EARLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ def read_layers(
     _refuse_unsupported(config, family, max_context_len)
     scale = config.get("query_pre_attn_scalar", float, float(head_dim)) ** -0.5
     softcap = config.get("attn_logit_softcapping", float, 0.0) or None
-    window = _window(config, max_context_len)
+    are_windowed = _are_windowed(config, family.windows)
+    window = _window(config, max_context_len) if any(are_windowed) else None
 
     def layer(is_windowed: bool) -> LayerAttention:
         params = AttentionParams(
@@ -40,7 +42,7 @@ def read_layers(
         )
         return LayerAttention(params, int(is_windowed and family.has_local_rope))
 
-    return tuple(map(layer, _are_windowed(config, family.windows)))
+    return tuple(map(layer, are_windowed))
 
 
 def _window(config: JsonFile, max_context_len: int) -> int | None:
@@ -54,17 +56,19 @@ def _window(config: JsonFile, max_context_len: int) -> int | None:
 def _are_windowed(config: JsonFile, pattern: WindowPattern) -> list[bool]:
     """For each layer, whether it is one of those that have a window if there is any."""
     layers = range(config.positive("num_hidden_layers"))
-    if pattern in (WindowPattern.NONE, WindowPattern.ALL):
-        return [pattern is WindowPattern.ALL for _ in layers]
-    if pattern is WindowPattern.LATE and not config.get("use_sliding_window", bool, False):
-        return [False for _ in layers]
+    if pattern in _ASKED_FOR and not config.get("use_sliding_window", bool, False):
+        pattern = WindowPattern.NONE
+    if pattern in (WindowPattern.NONE, WindowPattern.ALL, WindowPattern.ASKED_FOR):
+        return [pattern is not WindowPattern.NONE for _ in layers]
     if config.fields.get("layer_types") is not None:
         return _listed(config, len(layers))
-    if pattern is WindowPattern.LATE:
-        first = config.get("max_window_layers", int)
-        return [layer >= first for layer in layers]
-    period = config.positive("sliding_window_pattern")
-    return [(layer + 1) % period != 0 for layer in layers]
+    if pattern is WindowPattern.PERIODIC:
+        period = config.positive("sliding_window_pattern")
+        return [(layer + 1) % period != 0 for layer in layers]
+    limit = config.get("max_window_layers", int)
+    if pattern is WindowPattern.EARLY:
+        return [layer % 2 == 0 and layer < limit for layer in layers]
+    return [layer >= limit for layer in layers]
 
 
 def _listed(config: JsonFile, num_layers: int) -> list[bool]:
@@ -85,9 +89,11 @@ def _listed(config: JsonFile, num_layers: int) -> list[bool]:
 def _refuse_unsupported(config: JsonFile, family: DecoderFamily, max_context_len: int) -> None:
     if config.get("use_bidirectional_attention", bool, False):
         raise ConfigError(f"{config.path}: use_bidirectional_attention is not supported")
+    if family.windows is not WindowPattern.NONE:
+        return
     is_asked_for = config.get("use_sliding_window", bool, True)
     window = _window(config, max_context_len) if is_asked_for else None
-    if family.windows is WindowPattern.NONE and window is not None:
+    if window is not None:
         raise ConfigError(
             f"{config.path}: sliding_window {window} is not supported for this architecture"
         )

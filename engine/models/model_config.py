@@ -12,6 +12,7 @@ from legato.engine.errors import ConfigError
 from legato.engine.models.families import FAMILIES, DecoderFamily
 from legato.engine.models.json_file import JsonFile
 from legato.engine.models.layer_attention import LayerAttention, read_layers
+from legato.engine.models.moe_config import MoeConfig, read_moe
 from legato.engine.models.rope_config import RopeParameters, read_ropes
 from legato.kernels.activation_kind import Activation
 
@@ -20,7 +21,7 @@ _SAMPLING_DEFAULTS = ("temperature", "top_k", "top_p", "min_p", "repetition_pena
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """One dense decoder: sizes, parts, and what generation needs to know."""
+    """One decoder: sizes, parts, and what generation needs to know."""
 
     architecture: str
     vocab_size: int
@@ -32,10 +33,13 @@ class ModelConfig:
     rms_norm_eps: float
     family: DecoderFamily
     activation: Activation
+    moe: MoeConfig | None  # None: all layers are dense
     layers: tuple[LayerAttention, ...]
+    num_draft_layers: int  # behind the others in the checkpoint; not served
     ropes: tuple[RopeParameters, ...]  # as `read_ropes` orders them
     logit_softcap: float | None  # logits become softcap * tanh(logits / softcap)
     has_tied_embeddings: bool
+    has_qk_norm: bool
     has_qkv_bias: bool
     has_output_bias: bool
     has_mlp_bias: bool
@@ -62,12 +66,13 @@ class ModelConfig:
         family = FAMILIES[architecture]
         config = config.with_defaults(family.defaults)
         _refuse_quantized(config)
-        attention_bias = config.get("attention_bias", bool, False)
+        attention_bias = config.get("qkv_bias", bool, config.get("attention_bias", bool, False))
         mlp_bias = config.get("mlp_bias", bool, False)
         num_heads = config.positive("num_attention_heads")
         head_dim = _head_dim(config, num_heads)
         ropes = read_ropes(config, head_dim, family.has_local_rope)
         max_context_len = _max_context_len(config, ropes)
+        activation = _activation(config)
         return cls(
             architecture=architecture,
             vocab_size=config.positive("vocab_size"),
@@ -78,11 +83,14 @@ class ModelConfig:
             head_dim=head_dim,
             rms_norm_eps=config.get("rms_norm_eps", float, 1e-6),
             family=family,
-            activation=_activation(config),
+            activation=activation,
+            moe=read_moe(config, family.moe, activation),
             layers=read_layers(config, family, head_dim, max_context_len),
+            num_draft_layers=config.get("num_nextn_predict_layers", int, 0),
             ropes=ropes,
             logit_softcap=config.get("final_logit_softcapping", float, 0.0) or None,
             has_tied_embeddings=config.get("tie_word_embeddings", bool, False),
+            has_qk_norm=_either(family.has_qk_norm, config.get("use_qk_norm", bool, False)),
             has_qkv_bias=_either(family.has_qkv_bias, attention_bias),
             has_output_bias=_either(family.has_output_bias, attention_bias),
             has_mlp_bias=_either(family.has_mlp_bias, mlp_bias),

@@ -3,112 +3,87 @@
 Matrices that read the same input are joined along their output rows, so that a layer has one
 product where the checkpoint has two or three:
 
-    layers.N.qkv      = q_proj, k_proj, v_proj      [(heads + 2 * kv_heads) * head_dim, hidden]
-    layers.N.gate_up  = gate_proj, up_proj          [2 * intermediate, hidden]
-    layers.N.qk_norm  = q_norm, k_norm              [2 * head_dim]
+    layers.N.qkv          = q_proj, k_proj, v_proj     [(heads + 2 * kv_heads) * head_dim, hidden]
+    layers.N.mlp.gate_up  = gate_proj, up_proj         [2 * intermediate, hidden]
+    layers.N.qk_norm      = q_norm, k_norm             [2 * head_dim]
 
-Some checkpoints hold them joined already (qkv_proj, gate_up_proj).
+Some checkpoints hold them joined already (qkv_proj, gate_up_proj). Those of the experts of a layer,
+which are in moe_parameters.py, are joined one after the other and then cut into one for each.
 
 Names and shapes only; the tensors themselves are decoder_weights.py's.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.moe_parameters import ExpertLayout, moe_parameters
+from legato.engine.models.parameter import Parameter, SourceTensor, linear, single
 
 
-@dataclass(frozen=True, slots=True)
-class SourceTensor:
-    """A tensor as the checkpoint names it."""
+def decoder_parameters(
+    config: ModelConfig, layout: ExpertLayout = ExpertLayout.SEPARATE
+) -> list[Parameter]:
+    """All parameters of the model, in checkpoint order.
 
-    name: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """Sources joined along dimension 0.
-
-    Attributes:
-        offset: what is added to the stored values. With one, the sum may have more digits than
-            weights usually have, and is kept in float32.
+    Args:
+        layout: of the checkpoint's experts
     """
-
-    name: str
-    sources: tuple[SourceTensor, ...]
-    offset: float = 0.0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (sum(source.shape[0] for source in self.sources), *self.sources[0].shape[1:])
-
-
-def decoder_parameters(config: ModelConfig) -> list[Parameter]:
-    """All parameters of the model, in checkpoint order."""
     vocabulary = (config.vocab_size, config.hidden_size)
-    parameters = [_single("embedding", "model.embed_tokens.weight", vocabulary)]
+    parameters = [single("embedding", "model.embed_tokens.weight", vocabulary)]
     for layer in range(config.num_layers):
-        parameters.extend(_layer_parameters(config, f"layers.{layer}"))
+        parameters.extend(_attention_parameters(config, f"layers.{layer}"))
+        if config.moe is not None and config.moe.layers[layer]:
+            parameters.extend(moe_parameters(config, layer, layout))
+        else:
+            parameters.extend(_mlp_parameters(config, f"layers.{layer}"))
     parameters.append(_norm("final_norm", ("model.norm",), config.hidden_size, config))
     if not config.has_tied_embeddings:
-        parameters.append(_single("lm_head", "lm_head.weight", vocabulary))
+        parameters.append(single("lm_head", "lm_head.weight", vocabulary))
     return parameters
 
 
-def _layer_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:
-    hidden, intermediate = config.hidden_size, config.intermediate_size
+def _attention_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:
+    """Of attention and of all norms."""
+    hidden, attention = config.hidden_size, f"model.{layer}.self_attn"
     query_size = config.num_heads * config.head_dim
     kv_size = config.num_kv_heads * config.head_dim
-    attention, mlp = f"model.{layer}.self_attn", f"model.{layer}.mlp"
     if config.family.has_fused_projections:
         qkv = {f"{attention}.qkv_proj": query_size + 2 * kv_size}
-        gate_up = {f"{mlp}.gate_up_proj": 2 * intermediate}
     else:
         qkv = {f"{attention}.q_proj": query_size}
         qkv |= {f"{attention}.k_proj": kv_size, f"{attention}.v_proj": kv_size}
-        gate_up = {f"{mlp}.gate_proj": intermediate, f"{mlp}.up_proj": intermediate}
-    output, down = {f"{attention}.o_proj": hidden}, {f"{mlp}.down_proj": hidden}
 
     def norm(name: str, module: str) -> Parameter:
         return _norm(f"{layer}.{name}", (f"model.{layer}.{module}",), hidden, config)
 
-    has_output_norms = config.family.has_output_norms
     yield norm("attention_norm", "input_layernorm")
-    yield from _linear(f"{layer}.qkv", qkv, hidden, config.has_qkv_bias)
-    if config.family.has_qk_norm:
+    yield from linear(f"{layer}.qkv", qkv, hidden, config.has_qkv_bias)
+    if config.has_qk_norm:
         modules = (f"{attention}.q_norm", f"{attention}.k_norm")
         yield _norm(f"{layer}.qk_norm", modules, config.head_dim, config)
-    yield from _linear(f"{layer}.output", output, query_size, config.has_output_bias)
-    if has_output_norms:
+    output = {f"{attention}.o_proj": hidden}
+    yield from linear(f"{layer}.output", output, query_size, config.has_output_bias)
+    if config.family.has_output_norms:
         yield norm("output_norm", "post_attention_layernorm")
         yield norm("mlp_norm", "pre_feedforward_layernorm")
+        yield norm("down_norm", "post_feedforward_layernorm")
     else:
         yield norm("mlp_norm", "post_attention_layernorm")
-    yield from _linear(f"{layer}.gate_up", gate_up, hidden, config.has_mlp_bias)
-    yield from _linear(f"{layer}.down", down, intermediate, config.has_mlp_bias)
-    if has_output_norms:
-        yield norm("down_norm", "post_feedforward_layernorm")
 
 
-def _single(name: str, source: str, shape: tuple[int, ...]) -> Parameter:
-    return Parameter(name, (SourceTensor(source, shape),))
+def _mlp_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:
+    hidden, intermediate = config.hidden_size, config.intermediate_size
+    module, has_bias = f"model.{layer}.mlp", config.has_mlp_bias
+    if config.family.has_fused_projections:
+        gate_up = {f"{module}.gate_up_proj": 2 * intermediate}
+    else:
+        gate_up = {f"{module}.gate_proj": intermediate, f"{module}.up_proj": intermediate}
+    down = {f"{module}.down_proj": hidden}
+    yield from linear(f"{layer}.mlp.gate_up", gate_up, hidden, has_bias)
+    yield from linear(f"{layer}.mlp.down", down, intermediate, has_bias)
 
 
 def _norm(name: str, modules: tuple[str, ...], dim: int, config: ModelConfig) -> Parameter:
     sources = tuple(SourceTensor(f"{module}.weight", (dim,)) for module in modules)
-    return Parameter(name, sources, offset=1.0 if config.family.has_offset_norms else 0.0)
-
-
-def _linear(
-    name: str, output_sizes: Mapping[str, int], input_size: int, has_bias: bool
-) -> Iterator[Parameter]:
-    """A matrix joined of the modules in `output_sizes`, and its bias."""
-    sizes = output_sizes.items()
-    yield Parameter(
-        name, tuple(SourceTensor(f"{module}.weight", (size, input_size)) for module, size in sizes)
-    )
-    if has_bias:
-        yield Parameter(
-            f"{name}_bias", tuple(SourceTensor(f"{module}.bias", (size,)) for module, size in sizes)
-        )
+    has_offset = config.family.has_offset_norms
+    return Parameter(name, sources, offset=1.0 if has_offset else 0.0, is_float32=has_offset)

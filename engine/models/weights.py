@@ -15,7 +15,9 @@ from legato.engine.errors import ConfigError
 from legato.engine.models.checkpoint import StoredTensor, listed, locate_tensors, read_header
 from legato.engine.models.decoder_weights import DecoderWeights, assemble
 from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.parameters import Parameter, SourceTensor, decoder_parameters
+from legato.engine.models.moe_parameters import expert_layout
+from legato.engine.models.parameter import Parameter, SourceTensor
+from legato.engine.models.parameters import decoder_parameters
 from legato.engine.models.rope import inverse_frequencies
 from legato.engine.models.shard_reader import TensorRead, read_tensors
 
@@ -48,8 +50,8 @@ def load_weights(
         ConfigError: a file is missing or broken, or tensors are missing, unexpected, of the wrong
             shape or of a type that is not served.
     """
-    parameters = decoder_parameters(config)
     shards = locate_tensors(directory, config)
+    parameters = decoder_parameters(config, expert_layout(shards))
     sources = [source for parameter in parameters for source in parameter.sources]
     stored = _find_stored(directory, sources, shards)
     tensors = {p.name: _empty(p, placement) for p in parameters}
@@ -78,7 +80,7 @@ def dummy_weights(config: ModelConfig, placement: Placement, seed: int) -> Decod
 
 
 def _empty(parameter: Parameter, placement: Placement) -> torch.Tensor:
-    dtype = torch.float32 if parameter.offset else placement.dtype
+    dtype = torch.float32 if parameter.is_float32 else placement.dtype
     return torch.empty(parameter.shape, dtype=dtype, device=placement.device)
 
 
@@ -94,8 +96,8 @@ def _targets(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The name of every source, and the rows of its parameter that it fills."""
     for parameter in parameters:
-        sizes = [source.shape[0] for source in parameter.sources]
-        parts = torch.split(tensors[parameter.name], sizes)
+        joined = tensors[parameter.name].view(-1, *parameter.sources[0].shape[1:])
+        parts = torch.split(joined, [source.shape[0] for source in parameter.sources])
         for source, rows in zip(parameter.sources, parts, strict=True):
             yield source.name, rows
 

@@ -27,6 +27,18 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     return out
 
 
+def linear_float32(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """[tokens, inputs] x [outputs, inputs] -> [tokens, outputs] float32, of inputs of any type."""
+    config = _config(x, weight)
+    if config is not None:
+        out = x.new_empty(x.shape[0], weight.shape[0], dtype=torch.float32)
+        small_linear(x, weight, None, out, config)
+        return out
+    if x.is_cuda and x.dtype in _TYPES:
+        return torch.mm(x, weight.T, out_dtype=torch.float32)
+    return F.linear(x.float(), weight.float())
+
+
 def linear_add_(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor
 ) -> None:

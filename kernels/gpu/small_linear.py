@@ -28,12 +28,10 @@ import triton.language as tl
 
 from legato.kernels.gpu.device import can_launch_early
 from legato.kernels.gpu.small_linear_config import SmallLinearConfig, num_tokens_bucket
+from legato.kernels.gpu.weight_tile import gate, prefetch, weight_rows
 
 # Splits make programs out of few tiles; many tiles need none.
 _MAX_SPLIT_TILES = 4096
-
-_LOG2_E = tl.constexpr(1.4426950408889634)
-_PREFETCH_PIECE = tl.constexpr(128)  # inputs, 256 bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,13 +136,13 @@ def small_linear_kernel(
     num_blocks = num_inputs // BLOCK_INPUTS
     start = num_blocks * split // NUM_SPLITS * BLOCK_INPUTS
     end = num_blocks * (split + 1) // NUM_SPLITS * BLOCK_INPUTS
-    rows = _weight_rows(tile, num_rows, BLOCK_ROWS, IS_GATED)
+    rows = weight_rows(tile, num_rows, BLOCK_ROWS, IS_GATED)
     row_ptrs = weight_ptr + rows.to(tl.int64) * num_inputs
     if IS_EARLY:
         # Whoever is next waits for the end of this kernel: it may as well come now, and fetch.
         tl.extra.cuda.gdc_launch_dependents()
         if PREFETCH_INPUTS > 0:
-            _prefetch(row_ptrs + start, PREFETCH_INPUTS)
+            prefetch(row_ptrs + start, PREFETCH_INPUTS)
         tl.extra.cuda.gdc_wait()
 
     tokens = tl.arange(0, BLOCK_TOKENS)
@@ -174,36 +172,10 @@ def small_linear_kernel(
         if bias_ptr is not None:
             results += tl.load(bias_ptr + rows).to(tl.float32)[:, None]
         if IS_GATED:
-            results = _gate(results)
+            results = gate(results)
         if ADDS:
             results += before.to(tl.float32)
         tl.store(out_ptrs, results.to(out_ptr.dtype.element_ty), mask=is_token[None, :])
-
-
-@triton.jit
-def _weight_rows(tile, num_rows, BLOCK_ROWS: tl.constexpr, IS_GATED: tl.constexpr):
-    """[BLOCK_ROWS] of a tile: if gated, the first half are gates and the second half their ups."""
-    index = tl.arange(0, BLOCK_ROWS)
-    if IS_GATED:
-        HALF: tl.constexpr = BLOCK_ROWS // 2
-        rows = tile * HALF + index + tl.where(index < HALF, 0, num_rows // 2 - HALF)
-    else:
-        rows = tile * BLOCK_ROWS + index
-    return rows
-
-
-@triton.jit
-def _prefetch(row_ptrs, NUM_INPUTS: tl.constexpr):
-    """Has the L2 cache fetch the first inputs of each row."""
-    pieces = tl.arange(0, NUM_INPUTS // _PREFETCH_PIECE) * _PREFETCH_PIECE
-    tl.inline_asm_elementwise(
-        "cp.async.bulk.prefetch.L2.global [$1], 256; mov.u32 $0, 0;",
-        "=r,l",
-        [row_ptrs[:, None] + pieces[None, :]],
-        dtype=tl.int32,
-        is_pure=False,
-        pack=1,
-    )
 
 
 @triton.jit
@@ -244,11 +216,3 @@ def _add_partials(pieces, is_token, NUM_ROWS: tl.constexpr, NUM_SPLITS: tl.const
         offset = split * NUM_TOKENS * NUM_ROWS
         sums += tl.load(sum_ptrs + offset, is_token[None, :], other=0.0, cache_modifier=".cg")
     return sums
-
-
-@triton.jit
-def _gate(sums):
-    """[2 * dim, tokens], gates before ups -> silu(gate) * up, [dim, tokens]"""
-    pairs = tl.reshape(sums, [2, sums.shape[0] // 2, sums.shape[1]])
-    gate, up = tl.split(tl.permute(pairs, [1, 2, 0]))
-    return up * gate / (1 + tl.exp2(gate * -_LOG2_E))

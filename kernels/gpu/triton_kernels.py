@@ -6,7 +6,10 @@ from legato.kernels.gpu.attention_plan import (
     paged_attention,
     plan_attention,
 )
-from legato.kernels.gpu.linear import gated_linear, linear, linear_add_
+from legato.kernels.gpu.block_push import digest_blocks, push_blocks
+from legato.kernels.gpu.expert_routing import route_tokens
+from legato.kernels.gpu.experts import add_experts_
+from legato.kernels.gpu.linear import gated_linear, linear, linear_add_, linear_float32
 from legato.kernels.gpu.logprobs import token_logprobs
 from legato.kernels.gpu.norm import add_normed_, rms_norm
 from legato.kernels.gpu.rotary import rotary_tables
@@ -17,18 +20,23 @@ from legato.kernels.gpu.toolchain import choose_assembler
 from legato.kernels.token_counts import set_counts_
 
 __all__ = [
+    "add_experts_",
     "add_normed_",
     "advance_",
     "allocate_attention",
     "count_tokens_",
+    "digest_blocks",
     "gated_linear",
     "linear",
     "linear_add_",
+    "linear_float32",
     "paged_attention",
     "plan_attention",
+    "push_blocks",
     "rms_norm",
     "rotary_tables",
     "rotate_and_write",
+    "route_tokens",
     "sample",
     "set_counts_",
     "take_sampled_",

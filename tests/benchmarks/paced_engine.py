@@ -11,8 +11,8 @@ import ray
 import ray.util
 
 from legato.cluster.channel import Stream, StreamServer
-from legato.cluster.collector import calm_collector
 from legato.cluster.engine_actor import WorkerDescription
+from legato.cluster.interpreter import calm_collector
 from legato.cluster.wire import Cancel, Pong, Report, StageTimes, Submit, Tokens, ToWorker
 from legato.engine.batch import FinishReason
 

@@ -13,7 +13,6 @@ import bisect
 import json
 import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -25,13 +24,14 @@ import ray
 import uvloop
 from ray import serve
 
-from legato.cluster.client import ClientOptions
 from legato.cluster.membership import NAMESPACE, ActorName
 from legato.cluster.placement import Role
+from legato.cluster.shared_secret import shared_secret
 from legato.deployments.app import router_deployment
 from legato.deployments.cli import LOCAL_ENVIRONMENT
 from legato.deployments.config import AppConfig
-from legato.deployments.local_cluster import start_ray
+from legato.deployments.identity import cluster_name
+from legato.deployments.local_cluster import APPLICATION, start_ray
 from legato.deployments.router import RouterOptions
 from legato.engine.models.model_config import ModelConfig
 from legato.tests.benchmarks.paced_engine import PacedEngineActor
@@ -137,16 +137,17 @@ def router(port: int, step_s: float) -> Iterator[Any]:
     """A real router in front of a paced engine, whose handle it gives."""
     os.environ.update(LOCAL_ENVIRONMENT)
     start_ray()
-    config = AppConfig.from_options({"port": port})
+    config = AppConfig.from_options({"port": port, "max_num_queued_reqs": 100_000})
     vocab_size = ModelConfig.load(Path(config.model.model)).vocab_size
-    client = ClientOptions(secrets.token_hex(4), secrets.token_hex(16), max_queued_requests=100_000)
-    name = str(ActorName.fresh(client.application, Role.DECODE))
+    cluster = cluster_name(APPLICATION, config.engine)
+    name = str(ActorName.fresh(cluster, Role.DECODE))
     engine: Any = PacedEngineActor.options(name=name, namespace=NAMESPACE, num_cpus=0).remote(
-        name, client.secret, step_s, vocab_size
+        name, shared_secret(cluster), step_s, vocab_size
     )
     ray.get(engine.load.remote())
     deployment = router_deployment(config, listens=True)
-    serve.run(deployment.bind(RouterOptions(config, client, True), []), route_prefix=None)
+    application = deployment.bind(RouterOptions(config, listens=True), [])
+    serve.run(application, name=APPLICATION, route_prefix=None)
     try:
         yield engine
     finally:

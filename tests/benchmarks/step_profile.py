@@ -1,6 +1,6 @@
 """Where a step's time goes on the GPU: idle share between kernels, and time by kernel.
 
-A batch of sequences decodes, or prompts are computed one after the other, with Llama-8B's shape
+A batch of sequences decodes, or prompts are computed one after the other, with a model's shape
 under torch's profiler. Kernels of one stream do not overlap but for programmatic launches, which
 count while they wait; idle is what no kernel covers.
 """
@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from legato.engine.batch import SequenceRequest
 from legato.engine.llm import LLM
 from legato.engine.sampling_params import SamplingParams
-from legato.tests.benchmarks.model_shapes import LLAMA_8B, write_config
+from legato.tests.benchmarks.model_shapes import SHAPES, write_config
 from legato.tests.benchmarks.report import Row, show
 
 WARM_UP_STEPS, STEPS, PREFILLS = 20, 30, 4
@@ -83,6 +83,7 @@ def largest_gaps(spans: list[tuple[float, float, str]], count: int) -> list[tupl
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=SHAPES, default="llama-8b")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--prefill", type=int, help="length of prompts, instead of decoding")
@@ -90,12 +91,13 @@ def main() -> int:
     parser.add_argument("--top", type=int, default=16, help="kernels to list")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        directory = write_config(Path(folder), LLAMA_8B)
+        shape = SHAPES[args.model]
+        directory = write_config(Path(folder), shape)
         llm = LLM(
             model=str(directory),
             load_format="dummy",
             skip_tokenizer_init=True,
-            max_model_len=36_864,
+            max_model_len=min(36_864, shape["max_position_embeddings"]),
             enable_prefix_caching=False,
         )
     if args.prefill:

@@ -9,12 +9,14 @@ host that caches for a virtual machine, keeps it.
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -23,7 +25,8 @@ from safetensors.torch import save_file
 from legato.engine.models.checkpoint import INDEX_FILE
 from legato.engine.models.decoder_weights import DecoderWeights
 from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.parameters import SourceTensor, decoder_parameters
+from legato.engine.models.parameter import SourceTensor
+from legato.engine.models.parameters import decoder_parameters
 from legato.engine.models.weights import Placement, dummy_weights, load_weights
 from legato.engine.torch_dtypes import TORCH_DTYPES
 from legato.tests.benchmarks.report import Row, show
@@ -44,6 +47,8 @@ LAYER_ELEMENTS = 218_112_000
 # Every tensor is a window of one table of random numbers, which is quicker than new ones.
 TABLE_ELEMENTS = 80_000_000
 PLAIN_READ_BYTES = 16 << 20
+
+_OF_LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 
 Sums = dict[str, int]  # parameter -> sum of its values' bits
 
@@ -80,8 +85,8 @@ def write_checkpoint(
     numbers = count()
     for parameter in decoder_parameters(config):
         sums[parameter.name] = 0
-        prefix, _, layer = parameter.name.rpartition(".")[0].partition(".")
-        shard = shards.setdefault(f"{prefix or 'rest'}{layer}.safetensors", {})
+        layer = _OF_LAYER.fullmatch(parameter.name)
+        shard = shards.setdefault(f"{layer[1] if layer else 'rest'}.safetensors", {})
         for source in parameter.sources:
             shard[source.name] = _window(table, source, next(numbers))
             sums[parameter.name] += _bit_sum(shard[source.name].to(loaded))
@@ -112,9 +117,11 @@ def _bit_sum(tensor: torch.Tensor) -> int:
 def check(weights: DecoderWeights, sums: Sums) -> None:
     """Raises RuntimeError if a parameter does not hold what was written."""
     for name, wanted in sums.items():
-        prefix, _, field = name.rpartition(".")
-        owner = weights.layers[int(prefix.removeprefix("layers."))] if prefix else weights
-        if _bit_sum(getattr(owner, field)) != wanted:
+        layer = _OF_LAYER.fullmatch(name)
+        tensor = (
+            attrgetter(layer[2])(weights.layers[int(layer[1])]) if layer else getattr(weights, name)
+        )
+        if _bit_sum(tensor) != wanted:
             raise RuntimeError(f"{name} does not hold what was written")
 
 

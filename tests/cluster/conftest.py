@@ -11,7 +11,14 @@ from legato.tests.checkpoints import make_checkpoint
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        # As in a cluster that serves: other tests that run meanwhile do not go first.
+        _system_config={"worker_niceness": 0},
+    )
     yield
     ray.shutdown()
 

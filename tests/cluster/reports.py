@@ -19,7 +19,7 @@ _IDLE = Report(
     num_quarantined_blocks=0,
     prefill_tokens_per_s=0.0,
     step_time_s=0.0,
-    transfer_bytes_per_s=0.0,
+    transfer_bytes_per_s=2e9,
     bytes_per_block=1024,
     counters={},
 )

@@ -5,24 +5,32 @@ import random
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from legato.cluster.generation import GenerationEvent
 from legato.cluster.placement import Decision, Role
 from legato.engine.llm import LLM
-from legato.engine.sampling_params import SamplingParams
+from legato.engine.sampling_params import Pooling, SamplingParams
 from legato.tests.cluster.harness import Cluster, cluster, greedy
+from legato.tests.family_traps import TRAPS
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 PROMPTS = [[(7 * i + n) % 90 + 4 for i in range(n)] for n in (1, 5, 16, 17, 100, 333)]
 
 
+def answers_of_one_engine(model: Path, prompts: list[list[int]]) -> list[list[int]]:
+    """Greedy answers of 40 tokens."""
+    llm = LLM(model=str(model), dtype="float32", skip_tokenizer_init=True)
+    params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
+    return [list(out.outputs[0].token_ids) for out in llm.generate(prompts, params, use_tqdm=False)]
+
+
 @pytest.fixture(scope="module")
 def expected(model: Path) -> list[list[int]]:
     """What one engine alone answers to PROMPTS."""
-    llm = LLM(model=str(model), dtype="float32", skip_tokenizer_init=True)
-    params = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
-    return [list(out.outputs[0].token_ids) for out in llm.generate(PROMPTS, params, use_tqdm=False)]
+    return answers_of_one_engine(model, PROMPTS)
 
 
 async def test_disaggregated_answers_equal_those_of_one_engine(
@@ -36,6 +44,14 @@ async def test_disaggregated_answers_equal_those_of_one_engine(
         assert set(running.seen.decisions) == {Decision.DISAGGREGATED}
         outcomes = [outcome for outcome, _ in running.seen.handovers]
         assert outcomes.count("handed_over") >= len(PROMPTS)
+
+
+async def test_experts_answer_the_same_on_two_workers(tmp_path: Path) -> None:
+    model = TRAPS["qwen3_moe"].make(tmp_path)
+    async with cluster(model) as running:
+        answers = await asyncio.gather(*(running.generate(greedy(p, 40)) for p in PROMPTS))
+        assert set(running.seen.decisions) == {Decision.DISAGGREGATED}
+    assert answers == answers_of_one_engine(model, PROMPTS)
 
 
 async def test_a_prefix_that_the_decode_worker_has_is_not_sent_again(model: Path) -> None:
@@ -57,7 +73,16 @@ async def test_short_prompts_are_computed_by_the_decode_worker(
 
 
 async def test_penalties_seeds_and_logprobs_survive_the_handover(model: Path) -> None:
-    request = greedy(PROMPTS[4], 30, presence_penalty=1.0, repetition_penalty=1.3, logprobs=2)
+    request = greedy(
+        PROMPTS[4],
+        30,
+        presence_penalty=1.0,
+        repetition_penalty=1.3,
+        bad_words_token_ids=((5, 6),),
+        logprobs=2,
+        prompt_logprobs=1,
+        pooling=Pooling.MEAN,
+    )
     async with cluster(model) as running:
         away = [event async for event in running.events(request)]
     async with cluster(model, num_prefill=0) as running:
@@ -67,6 +92,16 @@ async def test_penalties_seeds_and_logprobs_survive_the_handover(model: Path) ->
         assert [one.token_id for one in there.logprobs] == [one.token_id for one in here.logprobs]
         for one, other in zip(there.logprobs, here.logprobs, strict=True):
             assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+    assert not any(event.prompt_logprobs or event.embedding for event in away[1:])
+    assert_same_of_prompt(away[0], alone[0], PROMPTS[4])
+
+
+def assert_same_of_prompt(one: GenerationEvent, other: GenerationEvent, prompt: list[int]) -> None:
+    assert [entry.token_id for entry in one.prompt_logprobs] == prompt[1:]
+    for entry, known in zip(one.prompt_logprobs, other.prompt_logprobs, strict=True):
+        assert entry.logprob == pytest.approx(known.logprob, abs=1e-4)
+    vector, expected = (np.frombuffer(event.embedding, "<f4") for event in (one, other))
+    assert vector.tolist() == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 async def test_a_cancelled_request_frees_everything_within_moments(model: Path) -> None:

@@ -75,12 +75,15 @@ def test_a_faster_worker_may_have_the_longer_queue() -> None:
 
 
 def test_an_unmeasured_worker_is_neither_preferred_nor_shunned() -> None:
-    fresh = replace(
-        P, prefill_tokens_per_s=0.0, step_time_s=0.0, transfer_bytes_per_s=0.0, worker="new"
-    )
+    fresh = replace(P, prefill_tokens_per_s=0.0, step_time_s=0.0, worker="new")
     busy = replace(P, num_queued_prefill_tokens=100)
     assert placed(LONG, busy, fresh, D).prefill == "new"
     assert placed(LONG, P, replace(fresh, num_queued_prefill_tokens=100), D).prefill == "p"
+
+
+def test_the_worker_with_the_faster_road_is_taken() -> None:
+    slow = replace(P, transfer_bytes_per_s=1e8)
+    assert placed(LONG, slow, replace(P, worker="fast"), D).prefill == "fast"
 
 
 def test_the_decode_worker_with_fewer_sequences_is_taken() -> None:
@@ -147,7 +150,7 @@ LOADS = st.builds(
     num_free_blocks=st.integers(0, 1000),
     prefill_tokens_per_s=st.sampled_from([0.0, 100.0, 10_000.0]),
     step_time_s=st.sampled_from([0.0, 0.001, 0.1]),
-    transfer_bytes_per_s=st.sampled_from([0.0, 1e8, 1e11]),
+    transfer_bytes_per_s=st.sampled_from([1e8, 1e11]),
     num_cached_tokens=st.integers(0, 63).map(lambda blocks: 16 * blocks),
 )
 CLUSTERS = st.lists(LOADS, min_size=1, max_size=5).map(

@@ -55,7 +55,9 @@ EXAMPLES: dict[Any, list[Message]] = {
         Ping(),
     ],
     FromWorker: [
-        Tokens(1, 0, [5], [LOGPROBS], None, None, StageTimes(0.1, 0.2)),
+        Tokens(
+            1, 0, [5], [LOGPROBS], None, None, StageTimes(0.1, 0.2), [LOGPROBS, LOGPROBS], b"1234"
+        ),
         Tokens(1, 1, [6], [], FinishReason.STOP, 6, None),
         HandedOver(1, StageTimes(transfer_bytes=4096)),
         Failed(1, "client", "too long", "messages", "context_length_exceeded"),

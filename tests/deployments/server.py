@@ -6,6 +6,8 @@ test process --- subprocess in a new session: legato serve --- Ray --- Serve ---
 """
 
 import os
+import random
+import resource
 import shutil
 import signal
 import socket
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ IDLE_GAUGES = (
     "legato_quarantined_blocks",
 )
 _POLL_S = 0.05
+# In an order of its own in each process, since tests run in several at a time.
+_PORTS = iter(random.SystemRandom().sample(range(20_000, 30_000), 10_000))
 _CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -46,10 +50,12 @@ def until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Not one that the system or Ray hands out: it stays free until a server takes it."""
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def legato_command() -> str:
@@ -66,11 +72,11 @@ class Finished:
     code: int
     stdout: str
     stderr: str
-    seconds: float
+    cpu_s: float  # of its processes; unlike its duration, about the same on a busy machine
 
 
 def run_legato(*words: str, timeout_s: float = 60.0) -> Finished:
-    started = time.monotonic()
+    used_s = _cpu_of_ended_children_s()
     ended = subprocess.run(
         [legato_command(), *words],
         capture_output=True,
@@ -78,7 +84,13 @@ def run_legato(*words: str, timeout_s: float = 60.0) -> Finished:
         timeout=timeout_s,
         env=_environment(),
     )
-    return Finished(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
+    cpu_s = _cpu_of_ended_children_s() - used_s
+    return Finished(ended.returncode, ended.stdout, ended.stderr, cpu_s)
+
+
+def _cpu_of_ended_children_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _environment() -> dict[str, str]:
@@ -112,6 +124,12 @@ def processes_of_session(session: int) -> list[Process]:
     pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
     found = [Process.read(pid) for pid in pids]
     return [process for process in found if process is not None and process.session == session]
+
+
+def kill_session(session: int) -> None:
+    for process in processes_of_session(session):
+        with suppress(ProcessLookupError):  # it has ended in between
+            os.kill(process.pid, signal.SIGKILL)
 
 
 class Server:
@@ -199,8 +217,10 @@ class Server:
         return processes_of_session(self.pid)
 
     def engines(self) -> dict[int, Process]:
-        """The engine actors' processes, by process id."""
-        return {one.pid: one for one in self.processes() if one.command == "ray::EngineRank"}
+        """The engine actors' processes, by process id; a title may name the method that runs."""
+        return {
+            one.pid: one for one in self.processes() if one.command.startswith("ray::EngineRank")
+        }
 
     def listening(self) -> list[tuple[str, int, str]]:
         """Address, port and command of every TCP socket that a process of it listens on."""
@@ -231,8 +251,7 @@ class Server:
 
     def kill(self) -> None:
         """Ends whatever is left, however the test went."""
-        for process in self.processes():
-            os.kill(process.pid, signal.SIGKILL)
+        kill_session(self.pid)
         self._process.wait(STOP_TIMEOUT_S)
 
 

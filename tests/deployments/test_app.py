@@ -1,6 +1,7 @@
 """The application graph, as Serve gets it; nothing is started."""
 
 import os
+import pickle
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_there_is_a_router_in_front_of_both_kinds_of_workers() -> None:
     for role in Role:
         options = graph.worker_options(f"{role}-worker")
         assert options.role is role
-        assert options.engine.engine == config.engine
+        assert options.engine == config.engine
 
 
 def test_without_prefill_workers_there_is_no_deployment_of_them() -> None:
@@ -62,31 +63,40 @@ def test_without_prefill_workers_there_is_no_deployment_of_them() -> None:
     assert set(graph.workers) == {"decode-worker"}
 
 
-def test_all_know_the_same_secret_and_no_other_application_does() -> None:
+def test_what_is_built_again_is_the_same() -> None:
     one, other = (Graph(build_application(configured(), listens=True)) for _ in range(2))
-    known = {
-        (options.application, options.engine.secret)
-        for options in map(one.worker_options, one.workers)
-    }
-    client = one.router_options.client
-    assert known == {(client.application, client.secret)}
-    assert len(client.secret) >= 32
-    assert other.router_options.client.secret != client.secret
-    assert other.router_options.client.application != client.application
+    assert one.router_options == other.router_options
+    for name in one.workers:
+        assert one.worker_options(name) == other.worker_options(name)
+
+
+def test_workers_are_not_told_the_keys_of_clients() -> None:
+    graph = Graph(build_application(configured(api_key="a-key"), listens=True))
+    for name in graph.workers:
+        assert b"a-key" not in pickle.dumps(graph.worker_options(name))
+
+
+@pytest.mark.parametrize(("device", "surge_percent"), [("cpu", 100), ("cuda", 0)])
+def test_a_new_worker_starts_before_an_old_one_leaves_where_that_takes_no_gpu(
+    device: str, surge_percent: int
+) -> None:
+    config = configured(device=device, prefill_replicas=1)
+    graph = Graph(build_application(config, listens=False))
+    for worker in graph.workers.values():
+        assert worker._deployment_config.max_surge_percent == surge_percent
+    assert graph.router._deployment_config.max_surge_percent == 100
 
 
 def test_serves_defaults_that_hurt_streams_are_changed() -> None:
     graph = Graph(build_application(configured(shutdown_timeout=7), listens=True))
     for deployment in (graph.router, *graph.workers.values()):
         assert deployment.max_ongoing_requests == MAX_ONGOING_REQUESTS
-        assert deployment._deployment_config.graceful_shutdown_timeout_s == 7
+        assert deployment._deployment_config.graceful_shutdown_timeout_s > 7  # its own drain ends
 
 
-def test_the_routers_limits_are_those_of_the_configuration() -> None:
+def test_the_router_is_told_the_whole_configuration() -> None:
     config = configured(max_num_queued_reqs=5, local_prefill_max_tokens=17)
     options = Graph(build_application(config, listens=True)).router_options
-    assert options.client.max_queued_requests == 5
-    assert options.client.local_prefill_max_tokens == 17
     assert options.config == config
 
 
@@ -101,14 +111,14 @@ def test_on_a_cpu_the_machines_cores_are_shared_by_the_workers() -> None:
     graph = Graph(build_application(config, listens=True))
     options = graph.worker_options("decode-worker")
     assert options.resources.num_gpus == 0
-    assert options.engine.num_threads == max(1, (os.cpu_count() or 1) // 2)
+    assert options.num_threads == max(1, (os.cpu_count() or 1) // 2)
 
 
 def test_on_gpus_each_rank_has_a_bundle_with_one() -> None:
     config = configured(device="cuda", tensor_parallel_size=4, prefill_replicas=1)
     graph = Graph(build_application(config, listens=True))
     options = graph.worker_options("decode-worker")
-    assert options.engine.num_threads is None
+    assert options.num_threads is None
     assert options.resources.num_gpus == 1
     bundles = graph.workers["decode-worker"]._replica_config.placement_group_bundles
     assert bundles is not None

@@ -7,6 +7,7 @@ import pytest
 from legato.deployments.config import AppConfig
 from legato.engine.config import EngineConfig, option_fields
 from legato.engine.errors import ConfigError
+from legato.engine.sampling_params import Pooling
 
 
 def test_no_option_at_all_serves_the_builtin_model_on_this_machine_alone() -> None:
@@ -41,6 +42,15 @@ def test_no_option_name_stands_for_two_things() -> None:
     assert set(option_fields(EngineConfig)) < set(option_fields(AppConfig))
 
 
+def test_embeddings_are_of_the_last_token_unless_the_mean_is_asked_for() -> None:
+    assert AppConfig.from_options({}).server.pooling is None
+    assert AppConfig.from_options({"convert": "embed"}).server.pooling is Pooling.LAST
+    mean = AppConfig.from_options({"convert": "embed", "pooling_type": "mean"})
+    assert mean.server.pooling is Pooling.MEAN
+    with pytest.raises(ConfigError, match="needs --convert embed"):
+        AppConfig.from_options({"pooling_type": "mean"})
+
+
 def test_a_key_never_appears_in_the_text_of_the_configuration() -> None:
     assert "s3cret" not in repr(AppConfig.from_options({"api_key": ["s3cret"]}))
 
@@ -66,3 +76,10 @@ def test_what_cannot_be_served_is_refused(options: dict[str, Any], message: str)
     with pytest.raises(ConfigError) as caught:
         AppConfig.from_options(options)
     assert str(caught.value).startswith(message)
+
+
+def test_responses_are_kept_where_one_router_knows_of_all() -> None:
+    assert AppConfig.from_options({}).num_stored_responses == 1000
+    assert AppConfig.from_options({"max_stored_responses": 5}).num_stored_responses == 5
+    several = {"max_stored_responses": 5, "router_replicas": 2}
+    assert AppConfig.from_options(several).num_stored_responses == 0

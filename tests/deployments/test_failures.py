@@ -13,23 +13,34 @@ PROMPTS = [f"{i} A long story about a worker that was lost" + " in the hills" * 
 REPLACED_S = 30.0
 # The engines report a few times a second, which costs little; a generating one is busy all along.
 BUSY_SHARE = 3.0
+NUM_WATCHED = 100  # tokens of each answer
+GREEDY: dict[str, Any] = {
+    "max_tokens": 700,
+    "temperature": 0,
+    "extra_body": {"ignore_eos": True, "return_token_ids": True},
+}
+
+
+@pytest.fixture(scope="module")
+def expected(server: Server) -> list[list[int]]:
+    """The answers to PROMPTS while nobody is killed."""
+    with server.client() as client:
+        answer = client.completions.create(model=server.model()["id"], prompt=PROMPTS, **GREEDY)
+    return [_token_ids(choice) for choice in answer.choices]
+
+
+def _token_ids(choice: Any) -> list[int]:
+    return list(choice.model_extra.get("token_ids") or ())
 
 
 async def _stream(server: Server, prompt: str, seen: list[int]) -> None:
     """Appends the tokens of a long greedy answer to `seen` as they arrive."""
-    limit = server.model()["max_model_len"]
     async with server.async_client() as client:
         stream = await client.completions.create(
-            model=server.model()["id"],
-            prompt=prompt,
-            max_tokens=limit // 2,
-            temperature=0,
-            stream=True,
-            extra_body={"ignore_eos": True, "return_token_ids": True},
+            model=server.model()["id"], prompt=prompt, stream=True, **GREEDY
         )
         async for chunk in stream:
-            extra: dict[str, Any] = chunk.choices[0].model_extra or {}
-            seen += extra.get("token_ids") or ()
+            seen += _token_ids(chunk.choices[0])
 
 
 async def _stream_all(server: Server) -> list[list[int]]:
@@ -46,17 +57,31 @@ async def _has(answers: list[list[int]], num_tokens: int) -> None:
             await asyncio.sleep(0.005)
 
 
-def _busiest_first(before: dict[int, float], server: Server) -> list[int]:
-    """The engines' process ids; the one that generates has used the most processor time."""
+async def _engines(server: Server, answers: list[list[int]]) -> tuple[int, int]:
+    """The process ids of the decode and the prefill worker's engines, while all sequences decode.
+
+    The one that generates uses the most processor time, once all sequences have come to it.
+    """
+
+    def is_handed_over() -> bool:
+        running = server.gauge("vllm:num_requests_running")
+        return all(
+            num == (len(PROMPTS) if ":decode:" in worker else 0) for worker, num in running.items()
+        )
+
+    await asyncio.to_thread(until, is_handed_over, 30, "all sequences are handed over")
+    before = {pid: one.cpu_s for pid, one in server.engines().items()}
+    await _has(answers, max(map(len, answers)) + NUM_WATCHED)
     used = {pid: one.cpu_s - before[pid] for pid, one in server.engines().items()}
-    first, second = sorted(used, key=lambda pid: -used[pid])
-    assert used[first] > BUSY_SHARE * used[second], used
-    return [first, second]
+    decode, prefill = sorted(used, key=lambda pid: -used[pid])
+    assert used[decode] > BUSY_SHARE * used[prefill], used
+    return decode, prefill
 
 
 @pytest.mark.parametrize("role", ["decode", "prefill"])
-async def test_a_killed_worker_costs_no_token_and_is_replaced(server: Server, role: str) -> None:
-    expected = await _stream_all(server)
+async def test_a_killed_worker_costs_no_token_and_is_replaced(
+    server: Server, expected: list[list[int]], role: str
+) -> None:
     workers = set(server.gauge("vllm:num_requests_running"))
     assert len(workers) == 2
     failovers = server.total("legato_failovers_total")
@@ -66,10 +91,7 @@ async def test_a_killed_worker_costs_no_token_and_is_replaced(server: Server, ro
         asyncio.create_task(_stream(server, prompt, seen))
         for prompt, seen in zip(PROMPTS, answers, strict=True)
     ]
-    await _has(answers, 1)
-    before = {pid: one.cpu_s for pid, one in server.engines().items()}
-    await _has(answers, len(expected[0]) // 3)
-    decode, prefill = _busiest_first(before, server)
+    decode, prefill = await _engines(server, answers)
     os.kill(decode if role == "decode" else prefill, signal.SIGKILL)
     assert not all(task.done() for task in following)
     await asyncio.gather(*following)
@@ -90,18 +112,16 @@ async def test_a_killed_worker_costs_no_token_and_is_replaced(server: Server, ro
     await asyncio.to_thread(server.wait_until_idle)
 
 
-async def test_a_worker_that_hangs_is_left_and_answers_go_on(server: Server) -> None:
+async def test_a_worker_that_hangs_is_left_and_answers_go_on(
+    server: Server, expected: list[list[int]]
+) -> None:
     """Stopped, not dead: its connections stay open and nothing says that it is gone."""
-    expected = await _stream_all(server)
     answers: list[list[int]] = [[] for _ in PROMPTS]
     following = [
         asyncio.create_task(_stream(server, prompt, seen))
         for prompt, seen in zip(PROMPTS, answers, strict=True)
     ]
-    await _has(answers, 1)
-    before = {pid: one.cpu_s for pid, one in server.engines().items()}
-    await _has(answers, len(expected[0]) // 3)
-    decode, _ = _busiest_first(before, server)
+    decode, _ = await _engines(server, answers)
     os.kill(decode, signal.SIGSTOP)
     try:
         async with asyncio.timeout(45):

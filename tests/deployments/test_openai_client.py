@@ -189,6 +189,38 @@ def test_logprobs_of_a_completion_come_as_parallel_lists(client: openai.OpenAI, 
     assert logprobs.top_logprobs is not None and all(map(len, logprobs.top_logprobs))
 
 
+def test_an_echo_tells_how_likely_a_prompt_is(
+    client: openai.OpenAI, model: str, engine: LLM
+) -> None:
+    prompt = [(7 * i) % 900 + 100 for i in range(1100)]
+    params = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
+    (expected,) = engine.generate(prompt, params, use_tqdm=False)
+    assert expected.prompt_logprobs is not None
+    answer = client.completions.create(
+        model=model, prompt=prompt, max_tokens=1, logprobs=1, echo=True, temperature=0
+    )
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None and logprobs.token_logprobs is not None
+    assert len(logprobs.token_logprobs) == len(prompt) + 1
+    assert logprobs.token_logprobs[0] is None
+    pairs = zip(prompt, logprobs.token_logprobs, expected.prompt_logprobs, strict=False)
+    for token_id, told, known in list(pairs)[1:]:
+        assert known is not None
+        assert told == pytest.approx(known[token_id].logprob, abs=1e-3)
+
+
+def test_embeddings_are_vectors_of_length_one_and_the_same_for_the_same_text(
+    client: openai.OpenAI, model: str
+) -> None:
+    texts = [PROMPT, "Something else", PROMPT]
+    answer = client.embeddings.create(model=model, input=texts)
+    one, other, again = (item.embedding for item in answer.data)
+    assert sum(value * value for value in one) == pytest.approx(1, abs=1e-4)
+    assert one == pytest.approx(again, abs=1e-4)
+    assert one != pytest.approx(other, abs=1e-2)
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens > 20
+
+
 def test_ignore_eos_generates_past_an_end_and_max_tokens_bounds_it(
     client: openai.OpenAI, model: str
 ) -> None:

@@ -9,6 +9,7 @@ import httpx
 from legato.tests.deployments.server import Server
 
 TTFT_STAGES = ("admission", "queue", "prefill", "first_token")
+NETWORK_S = 0.02  # there and back on one machine, with room
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
@@ -82,15 +83,16 @@ def test_counters_rise_by_what_was_generated(server: Server) -> None:
 def test_the_stages_before_the_first_token_add_up_to_the_time_that_a_client_measures(
     server: Server,
 ) -> None:
-    gaps_s = []
+    gaps_s: list[float] = []
     with httpx.Client(base_url=server.url, timeout=30) as client:
-        for i in range(8):
+        while len(gaps_s) < 8 or (min(gaps_s) >= NETWORK_S and len(gaps_s) < 50):
+            i = len(gaps_s)
             client_ttft_s, timeline = _timed_stream(client, f"{i} " + "a prompt of its own " * 40)
             gaps_s.append(client_ttft_s - sum(timeline[stage] for stage in TTFT_STAGES))
             assert timeline["transfer_bytes"] > 0
             assert timeline["reserve"] >= 0 and timeline["transfer"] > 0
     assert min(gaps_s) > 0  # the client's time has the way there and back in it
-    assert min(gaps_s) < 0.02  # and on a busy machine some of them have nothing else
+    assert min(gaps_s) < NETWORK_S  # and on a busy machine some of them have nothing else
 
 
 def test_a_whole_answer_bears_its_timeline_in_usage_and_header(server: Server) -> None:

@@ -188,22 +188,6 @@ def test_the_stats_tell_what_waits_and_what_runs(make_engine: MakeEngine) -> Non
 # ---------------------------------------------------------------- handover
 
 
-def test_pinned_blocks_outlive_their_sequence(make_engine: MakeEngine) -> None:
-    core, _ = make_engine(max_num_batched_tokens=5)
-    seq_id = core.add(request())
-    core.step()
-    assert [block.index for block in core.pin_computed_blocks(seq_id, 0)] == [0]
-    core.step()
-    more = core.pin_computed_blocks(seq_id, 1)
-    assert [block.index for block in more] == [1]
-    core.abort(seq_id)
-    settle(core)
-    assert core.stats().num_free_blocks == 14
-    core.unpin([more[0].block_id])
-    assert core.stats().num_free_blocks == 15
-    assert core.pin_computed_blocks(seq_id, 0) == ()
-
-
 def test_a_paused_sequence_goes_on_where_it_stopped(make_engine: MakeEngine) -> None:
     core, _ = make_engine()
     seq_id = core.add(request())

@@ -208,16 +208,6 @@ def test_a_preempted_sequence_samples_again_what_was_under_way() -> None:
     assert stats.num_free_blocks == 3
 
 
-def test_preemptions_are_told_once_with_the_next_result() -> None:
-    core, _ = engine(num_blocks=3)
-    core.add(request((1, 2, 3), max_tokens=8))
-    core.add(request((2, 2, 3), max_tokens=8))
-    told = 0
-    while core.has_work():
-        told += core.step().num_preempted
-    assert told == core.stats().totals.preemptions > 0
-
-
 # ---------------------------------------------------------------- failures
 
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from legato.engine.batch import SequenceRequest
 from legato.engine.errors import OverloadedError
-from legato.engine.handover import BlockReservation
+from legato.engine.handover import BlockReservation, LeavingProgress
 from legato.engine.sampling_params import SamplingParams
 from legato.engine.structured_output import StructuredOutput, StructuredOutputKind
 from legato.tests.engine.fake_runner import answer, fake_engine
@@ -82,10 +82,10 @@ class TrafficMachine(RuleBasedStateMachine):
         self.reserved: list[tuple[SequenceRequest, BlockReservation]] = []
         self.pinned: list[int] = []
 
-    @rule(request=requests)
-    def add(self, request: SequenceRequest) -> None:
+    @rule(request=requests, leaves=st.booleans())
+    def add(self, request: SequenceRequest, leaves: bool) -> None:
         try:
-            self.clients[self.core.add(request)] = Client(request)
+            self.clients[self.core.add(request, leaves)] = Client(request)
         except OverloadedError:
             stats = self.core.stats()
             assert stats.num_waiting + stats.num_running >= self.core.limits.max_num_seqs + 3
@@ -93,11 +93,20 @@ class TrafficMachine(RuleBasedStateMachine):
     @rule(num_steps=st.integers(1, 6))
     def step(self, num_steps: int) -> None:
         for _ in range(num_steps):
-            for output in self.core.step().outputs:
+            result = self.core.step()
+            for output in result.outputs:
                 client = self.clients[output.seq_id]
                 assert output.position == len(client.tokens)
                 client.tokens += output.token_ids
                 client.is_finished = output.finish_reason is not None
+            for progress in result.leaving:
+                self._take_pins(progress)
+
+    def _take_pins(self, progress: LeavingProgress) -> None:
+        self.pinned += [block.block_id for block in progress.blocks]
+        if progress.paused is not None:
+            self.pinned += progress.paused.block_ids
+            self.paused.append(progress.seq_id)
 
     @rule()
     def interrupt(self) -> None:
@@ -191,10 +200,11 @@ class TrafficMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
-    def pin(self, data: st.DataObject) -> None:
+    def stay(self, data: st.DataObject) -> None:
         seq_id = data.draw(st.sampled_from(sorted(self.clients)))
-        blocks = self.core.pin_computed_blocks(seq_id, first=1)
-        self.pinned += [block.block_id for block in blocks]
+        self.core.stay(seq_id)
+        self.core.resume(seq_id)
+        self.paused = [each for each in self.paused if each != seq_id]
 
     @precondition(lambda self: self.pinned)
     @rule()
@@ -209,13 +219,14 @@ class TrafficMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "core"):
             return
-        for seq_id in self.paused:
+        for seq_id in self.clients:
             self.core.resume(seq_id)
         for _, reservation in self.reserved:
             self.core.give_back(reservation.block_ids)
-        self.core.unpin(self.pinned)
         num_steps = 0
-        while self.core.has_work():
+        while self.core.has_work() or self.pinned:
+            self.core.unpin(self.pinned)
+            self.pinned.clear()
             self.step(1)
             num_steps += 1
             assert num_steps < MAX_STEPS

@@ -145,16 +145,16 @@ def test_blocks_can_leave_while_the_prompt_is_still_being_computed(
 
     request = replace(request, salt=b"no prefix hit")
     reservation = reserve(target, request)
-    source.core.add(request)
+    source.core.add(request, leaves=True)
     pinned: list[int] = []
-    for _ in range(3):
-        source.core.step()
-        for block in source.core.pin_computed_blocks(0, first=len(pinned)):
-            target.pool[reservation.block_ids[block.index]] = source.pool[block.block_id]
-            pinned.append(block.block_id)
+    paused = None
+    while paused is None:
+        for progress in source.core.step().leaving:
+            paused = progress.paused
+            for block in progress.blocks:
+                target.pool[reservation.block_ids[block.index]] = source.pool[block.block_id]
+                pinned.append(block.block_id)
     assert len(pinned) == 3
-    paused = source.core.pause(0)
-    assert paused is not None
     target.pool[reservation.block_ids[3]] = source.pool[paused.block_ids[3]]
     target.core.adopt(
         replace(request, output_token_ids=paused.output_token_ids),

@@ -2,7 +2,7 @@ import pytest
 
 from legato.engine.batch import SequenceRequest
 from legato.engine.errors import ConfigError, ContextLengthError, InvalidRequestError
-from legato.engine.limits import EngineLimits
+from legato.engine.limits import MAX_PROMPT_LOGPROBS, EngineLimits, check_prompt_logprobs
 from legato.engine.sampling_params import SamplingParams
 
 LIMITS = EngineLimits(num_blocks=4, block_size=4, vocab_size=100, max_model_len=12)
@@ -54,3 +54,13 @@ def test_a_request_that_is_finished_already_is_refused() -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ConfigError, match="max_num_seqs"):
         EngineLimits(num_blocks=1, block_size=1, vocab_size=1, max_model_len=1, max_num_seqs=0)
+
+
+def test_a_prompt_that_is_too_long_for_its_log_probabilities_is_refused() -> None:
+    for num_top in (0, 3):
+        params = SamplingParams(prompt_logprobs=num_top)
+        check_prompt_logprobs(params, MAX_PROMPT_LOGPROBS // (1 + num_top))
+        with pytest.raises(InvalidRequestError) as refusal:
+            check_prompt_logprobs(params, MAX_PROMPT_LOGPROBS // (1 + num_top) + 1)
+        assert refusal.value.param == "prompt_logprobs"
+    check_prompt_logprobs(SamplingParams(), 1 << 30)

@@ -8,7 +8,12 @@ import pytest
 from legato.engine import model_runner
 from legato.engine.builtin_model import builtin_model_directory
 from legato.engine.llm import LLM
-from legato.engine.sampling_params import MAX_LOGIT_BIAS, MAX_STOP_TOKEN_IDS, SamplingParams
+from legato.engine.sampling_params import (
+    MAX_BAD_SEQUENCES,
+    MAX_LOGIT_BIAS,
+    MAX_STOP_TOKEN_IDS,
+    SamplingParams,
+)
 
 SHARED: dict[str, Any] = {"max_tokens": 40, "ignore_eos": True}
 PARAMS = [
@@ -75,6 +80,9 @@ def test_all_the_biases_and_bans_that_a_request_may_have_fit() -> None:
         min_tokens=2,
         logit_bias=dict.fromkeys(range(100, 100 + MAX_LOGIT_BIAS), -1.0),
         stop_token_ids=tuple(range(1200, 1200 + MAX_STOP_TOKEN_IDS)),
+        bad_words_token_ids=tuple(
+            (token_id,) for token_id in range(1400, 1400 + MAX_BAD_SEQUENCES)
+        ),
     )
     (output,) = llm.generate([[5, 6, 7]], params, use_tqdm=False)
     assert len(output.outputs[0].token_ids) >= 2

@@ -123,6 +123,16 @@ def test_a_low_priority_is_overtaken_for_a_limited_time_only() -> None:
     assert bench.step() == {1: 2}
 
 
+def test_where_memory_is_short_the_lowest_priority_gives_way() -> None:
+    bench = Bench(num_blocks=3, tokens=16)
+    bench.add(3, max_tokens=8, priority=1)
+    bench.add(3, max_tokens=8, priority=0)
+    while bench.scheduler.totals.preemptions == 0:
+        bench.step()
+    assert bench.plan() == {2: 1}
+    assert bench.scheduler.num_waiting == 1
+
+
 def test_a_step_counts_its_prefill_and_decode_tokens() -> None:
     bench = Bench()
     bench.add(3)

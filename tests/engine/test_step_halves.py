@@ -39,7 +39,7 @@ SIZES = {
 PADDED = BodySize(num_tokens=40, num_sequences=6, num_samples=6, is_decode=False)
 
 
-@pytest.fixture(scope="module", params=["qwen3", "phi3", "gemma2", "gemma3"])
+@pytest.fixture(scope="module", params=["qwen3", "phi3", "gemma2", "gemma3", "glm4_moe"])
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
     directory: Path = tmp_path_factory.mktemp("model")
     trap = TRAPS[request.param]

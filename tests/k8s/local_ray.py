@@ -5,7 +5,6 @@ test process --- subprocess in a new session: ray start --head --block --- Ray, 
 """
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from legato.tests.deployments.server import free_port, processes_of_session, until
+from legato.tests.deployments.server import free_port, kill_session, until
 
 START_TIMEOUT_S = 90.0
 TOKEN = "a-token-of-this-test-alone"
@@ -62,15 +61,24 @@ class LocalRay:
 
     def deploy(self, config: Mapping[str, Any]) -> None:
         """Returns when all of `config` runs."""
+        self.put(config)
+        until(self._is_running, START_TIMEOUT_S, "the application runs")
+
+    def put(self, config: Mapping[str, Any]) -> None:
+        """Hands `config` over, as KubeRay does."""
         answer = self._dashboard.put("/api/serve/applications/", json=dict(config))
         assert answer.status_code == 200, answer.text
-        until(self._is_running, START_TIMEOUT_S, "the application runs")
+
+    def replicas(self, deployment: str) -> set[str]:
+        """The ids of its replicas, of those too that start or stop; none while it is built."""
+        (application,) = self._applications().values()
+        found = application["deployments"].get(deployment, {"replicas": []})
+        return {replica["replica_id"] for replica in found["replicas"]}
 
     def stop(self) -> None:
         """Ends whatever is left of it, however the test went."""
         self._dashboard.close()
-        for process in processes_of_session(self._process.pid):
-            os.kill(process.pid, signal.SIGKILL)
+        kill_session(self._process.pid)
         self._process.wait(30)
 
     def _is_up(self) -> bool:
@@ -81,10 +89,15 @@ class LocalRay:
             return False
 
     def _is_running(self) -> bool:
-        details = self._dashboard.get("/api/serve/applications/").json()
-        states = {name: app["status"] for name, app in details["applications"].items()}
-        assert "DEPLOY_FAILED" not in states.values(), details
+        applications = self._applications()
+        states = {name: app["status"] for name, app in applications.items()}
+        assert "DEPLOY_FAILED" not in states.values(), applications
         return set(states.values()) == {"RUNNING"}
+
+    def _applications(self) -> dict[str, Any]:
+        details = self._dashboard.get("/api/serve/applications/").json()
+        applications: dict[str, Any] = details["applications"]
+        return applications
 
 
 def _separated(folder: Path) -> dict[str, str]:

@@ -187,6 +187,7 @@ def test_each_router_has_a_pod_of_its_own(folder: Path) -> None:
     group = _group(folder, "router")
     (router,) = [one for one in application(folder)["deployments"] if one["name"] == "router"]
     assert router["max_replicas_per_node"] == 1
+    assert router["max_surge_percent"] == 0  # it would wait for a place for ever
     assert router["ray_actor_options"]["label_selector"] == group["labels"]
     assert _config(folder).cluster.router_replicas == group["replicas"]
 

@@ -1,8 +1,15 @@
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import Tensor
 
-from legato.cluster.transfer.digest import block_digests
+from legato.kernels.block_push import NUM_COLUMNS, digest_blocks, push_blocks
+
+
+def block_digests(pool: Tensor, blocks: Iterable[int]) -> list[int]:
+    digests: list[int] = digest_blocks(pool, torch.tensor(list(blocks), dtype=torch.int64)).tolist()
+    return digests
 
 
 def random_pool(dtype: torch.dtype = torch.float32) -> Tensor:
@@ -15,16 +22,24 @@ def words_of(pool: Tensor) -> Tensor:
     return pool.view(pool.shape[0], -1).view(torch.int32)
 
 
+def odd_mix(number: int) -> int:
+    """splitmix64 in Python's own integers, made odd."""
+    mask = (1 << 64) - 1
+    mixed = number * 0x9E3779B97F4A7C15 & mask
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & mask
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & mask
+    return (mixed ^ mixed >> 31) | 1
+
+
 def by_definition(words: list[int]) -> int:
     """The formula of the module's docstring in Python's own integers."""
-    mask = (1 << 64) - 1
-    total = 0
-    for index, word in enumerate(words, 1):
-        mixed = index * 0x9E3779B97F4A7C15 & mask
-        mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & mask
-        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & mask
-        total += (word + 0x2545F491) * ((mixed ^ mixed >> 31) | 1)
-    total &= mask
+    total = sum(
+        (word + 0x2545F491)
+        * odd_mix(1 + NUM_COLUMNS + index // NUM_COLUMNS)
+        * odd_mix(1 + index % NUM_COLUMNS)
+        for index, word in enumerate(words)
+    )
+    total &= (1 << 64) - 1
     return total - (1 << 64) if total >> 63 else total
 
 
@@ -33,6 +48,21 @@ def test_digests_follow_their_definition(dtype: torch.dtype) -> None:
     pool = random_pool(dtype)
     expected = [by_definition(words_of(pool)[block].tolist()) for block in (4, 0, 4)]
     assert block_digests(pool, [4, 0, 4]) == expected
+
+
+@pytest.mark.parametrize("num_words", [1023, 1024, 1025, 3000])
+def test_digests_of_long_blocks_follow_their_definition(num_words: int) -> None:
+    pool = torch.randint(-(1 << 31), 1 << 31, (2, num_words), dtype=torch.int64).to(torch.int32)
+    assert block_digests(pool, [1]) == [by_definition(pool[1].tolist())]
+
+
+def test_pushed_blocks_arrive_with_their_digests_and_others_stay() -> None:
+    source, target = random_pool(), random_pool() + 1
+    before = target.clone()
+    digests = push_blocks(source, target, torch.tensor([4, 0]), torch.tensor([1, 5]))
+    assert digests.tolist() == block_digests(source, [4, 0]) == block_digests(target, [1, 5])
+    assert torch.equal(target[[1, 5]], source[[4, 0]])
+    assert torch.equal(target[[0, 2, 3, 4]], before[[0, 2, 3, 4]])
 
 
 def test_no_blocks_have_no_digests() -> None:

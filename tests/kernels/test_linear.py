@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from legato.kernels.activation_kind import Activation
-from legato.kernels.linear import gated_linear, linear, linear_add_
+from legato.kernels.linear import gated_linear, linear, linear_add_, linear_float32
 
 
 @pytest.mark.parametrize("num_tokens", [0, 1, 7])
@@ -17,6 +17,13 @@ def test_the_product_is_that_of_double_precision(
     wanted = x.double() @ weight.double().T + (0 if bias is None else bias.double())
     assert actual.dtype == dtype
     torch.testing.assert_close(actual.double(), wanted, atol=tolerance, rtol=tolerance)
+
+
+def test_products_may_have_more_digits_than_their_inputs() -> None:
+    x, weight = torch.randn(3, 24).bfloat16(), torch.randn(10, 24).bfloat16()
+    actual = linear_float32(x, weight)
+    assert actual.dtype is torch.float32
+    torch.testing.assert_close(actual.double(), x.double() @ weight.double().T)
 
 
 def test_the_product_is_added_in_place() -> None:

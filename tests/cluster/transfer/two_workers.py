@@ -113,6 +113,7 @@ class Computation:
     num_known: int = 0  # tokens that were computed once; fewer are while they are recomputed
     status: str = "running"
     is_pause_wanted: bool = False
+    is_held: bool = True  # it stands still at its first token
 
 
 @dataclass
@@ -283,7 +284,8 @@ class Prefill:
             case Pause():
                 computation.is_pause_wanted = True
             case Resume():
-                assert computation.status == "paused" and not request.is_adopted
+                assert computation.status != "over" and not request.is_adopted
+                computation.is_held = False
                 computation.status = "running"
                 request.is_running_on_p = True
             case Release():
@@ -317,11 +319,7 @@ class Prefill:
             computation.is_pause_wanted = False
             if computation.status != "running" or not is_decoding:
                 return self.feed(transfer, NotPaused())
-            computation.status = "paused"
-            request.is_running_on_p = False
-            table = self.pin(tuple(computation.block_ids))
-            outputs = range(computation.num_computed - request.num_prompt + 1)
-            return self.feed(transfer, Paused(table, computation.num_computed, tuple(outputs)))
+            return self.pause(computation)
         if computation.num_computed == len(computation.block_ids) * BLOCK_SIZE:
             computation.block_ids += self.pool.allocate(1)
         computation.num_computed += 1
@@ -329,6 +327,9 @@ class Prefill:
         num_computed, block_id = computation.num_computed, computation.block_ids[-1]
         index = len(computation.block_ids) - 1
         self.memory[block_id] = request.kv(index, num_computed)
+        is_first = num_computed == request.num_prompt == computation.num_known
+        if is_first and computation.is_held and num_computed < request.num_total:
+            self.pause(computation)
         if num_computed % BLOCK_SIZE == 0 and transfer in self.handovers:
             self.feed(transfer, BlocksComputed(index, self.pin((block_id,))))
         if num_computed == request.num_prompt:
@@ -337,6 +338,15 @@ class Prefill:
             request.num_finished += 1
             self.drop(computation)
             self.feed(transfer, FinishedHere())
+
+    def pause(self, computation: Computation) -> None:
+        request = computation.request
+        assert request.transfer in self.handovers, "nobody is left who would resume it"
+        computation.status = "paused"
+        request.is_running_on_p = False
+        table = self.pin(tuple(computation.block_ids))
+        outputs = range(computation.num_computed - request.num_prompt + 1)
+        self.feed(request.transfer, Paused(table, computation.num_computed, tuple(outputs)))
 
     def preempt(self, computation: Computation) -> None:
         self.pool.release(computation.block_ids)

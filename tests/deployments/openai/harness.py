@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 from starlette.applications import Starlette
 from starlette.types import Message
@@ -19,14 +20,17 @@ from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.app import create_app
 from legato.deployments.openai.grammar_service import GrammarService
 from legato.deployments.openai.message.dialect import Dialect
+from legato.deployments.openai.rate_limits import RateLimiter
 from legato.deployments.openai.service import ApiKeys, ApiService, Limits, ServingInfo
 from legato.deployments.openai.tokenizer import TokenizerService
 from legato.engine.batch import FinishReason, TokenLogprobs
+from legato.engine.sampling_params import Pooling
 from legato.engine.tokenizer import Tokenizer
 
 MODEL = "test/tiny"
 ALIAS = "tiny"
 MAX_MODEL_LEN = 256
+HIDDEN_SIZE = 16
 REPLY = "The quick brown fox jumps over the lazy dog. Größe: 3 €, 你好 🎉 and so on."
 _EOS, _START, _END = "<|eos|>", "<|start|>", "<|end|>"
 _TEMPLATE = (
@@ -143,6 +147,8 @@ class ScriptedBackend:
                 EOS_ID if by_eos else None,
                 4 if start == 0 else None,
                 self.timeline if start == 0 or is_last else None,
+                prompt_logprobs_of(request) if start == 0 else (),
+                embedding_of(request) if start == 0 else b"",
             )
 
 
@@ -152,12 +158,28 @@ def logprobs_of(token_id: int, num_top: int) -> TokenLogprobs:
     return TokenLogprobs(token_id, -0.01 * token_id, 1, top)
 
 
+def prompt_logprobs_of(request: GenerationRequest) -> tuple[TokenLogprobs, ...]:
+    num_top = request.params.prompt_logprobs
+    if num_top is None:
+        return ()
+    return tuple(logprobs_of(token_id, num_top) for token_id in request.prompt_token_ids[1:])
+
+
+def embedding_of(request: GenerationRequest) -> bytes:
+    """How often its tokens are of each remainder."""
+    if request.params.pooling is None:
+        return b""
+    remainders = np.array(request.prompt_token_ids) % HIDDEN_SIZE
+    return np.bincount(remainders, minlength=HIDDEN_SIZE).astype("<f4").tobytes()
+
+
 def make_service(
     backend: ScriptedBackend,
     api_keys: Sequence[str] = (),
     limits: Limits | None = None,
     generation_defaults: Mapping[str, float] | None = None,
     dialect: Dialect | None = None,
+    rate_limits: RateLimiter | None = None,
 ) -> ApiService:
     return ApiService(
         backend=backend,
@@ -169,13 +191,21 @@ def make_service(
             created=1,
             version="0.0.1",
             generation_defaults=generation_defaults or {},
+            hidden_size=HIDDEN_SIZE,
         ),
         metrics=ServingMetrics(MODEL, MAX_MODEL_LEN),
         grammars=GrammarService(Tokenizer(tiny_tokenizer()), VOCAB_SIZE),
         dialect=dialect or Dialect(),
         api_keys=ApiKeys.from_plain(api_keys),
         limits=limits or Limits(),
+        rate_limits=rate_limits or RateLimiter(),
     )
+
+
+def make_embedding_app(backend: ScriptedBackend | None = None, **options: Any) -> Starlette:
+    """One that was started with `--convert embed`."""
+    service = make_service(backend or ScriptedBackend(), **options)
+    return create_app(replace(service, info=replace(service.info, pooling=Pooling.LAST)))
 
 
 def make_app(backend: ScriptedBackend | None = None, **options: Any) -> Starlette:

@@ -19,7 +19,13 @@ from legato.tests.deployments.openai.harness import (
 )
 
 APP = make_app(ScriptedBackend(reply=(5, 6)))
-POST_PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
+POST_PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/tokenize",
+    "/detokenize",
+)
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
@@ -147,10 +153,12 @@ BAD_FIELDS = [
     ("guided_choice", []),
     ("guided_json", "{"),
     ("guided_grammar", "start: nowhere"),
-    ("prompt_logprobs", 0),
+    ("prompt_logprobs", -1),
+    ("allowed_token_ids", []),
+    ("truncate_prompt_tokens", 0),
     ("chat_template", "{{ 1 }}"),
     ("best_of", 4),
-    ("bad_words", ["a"]),
+    ("bad_words", [""]),
     ("modalities", ["audio"]),
 ]
 
@@ -276,11 +284,14 @@ FIELD_NAMES = st.sampled_from(
         | {"continue_final_message", "add_special_tokens", "return_token_ids", "return_timeline"}
         | {"reasoning", "parallel_tool_calls", "include_reasoning", "guided_regex"}
         | {"include_stop_str_in_output", "max_completion_tokens", "return_token_strs"}
+        | {"input", "instructions", "previous_response_id", "text", "truncation", "include"}
+        | {"metadata", "background", "store", "max_output_tokens"}
     )
 )
 BASES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": MESSAGES},
     "/v1/completions": {"prompt": "a"},
+    "/v1/responses": {"input": "hi"},
     "/tokenize": {"prompt": "a"},
     "/detokenize": {"tokens": [1]},
 }

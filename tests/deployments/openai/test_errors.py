@@ -20,6 +20,7 @@ from legato.engine.errors import (
     ModelNotFoundError,
     NoWorkerError,
     OverloadedError,
+    RateLimitError,
     WorkerLostError,
 )
 
@@ -34,6 +35,7 @@ REQUEST = Request({"type": "http", "method": "GET", "path": "/x" * 300, "headers
         (ModelNotFoundError("x"), 404, "not_found_error", "model_not_found"),
         (OverloadedError("x"), 503, "server_error", None),
         (NoWorkerError("x"), 503, "server_error", None),
+        (RateLimitError("x"), 429, "rate_limit_error", "rate_limit_exceeded"),
         (WorkerLostError("x"), 500, "server_error", None),
         (ConfigError("x"), 500, "server_error", None),
     ],

@@ -269,15 +269,6 @@ async def test_a_prompt_that_fits_no_context_is_refused_by_its_code() -> None:
     assert backend.requests == []
 
 
-async def test_an_echo_with_logprobs_is_refused_streamed_or_not() -> None:
-    async with openai_client(make_app()) as client:
-        for stream in (False, True):
-            with pytest.raises(openai.BadRequestError, match="echo"):
-                await client.completions.create(
-                    model=MODEL, prompt="a", echo=True, logprobs=1, stream=stream
-                )
-
-
 async def test_too_many_sequences_in_one_request_are_refused() -> None:
     async with openai_client(make_app()) as client:
         with pytest.raises(openai.BadRequestError, match="limit of 256"):

@@ -26,7 +26,9 @@ async def test_every_served_name_is_listed_and_found_slashes_and_all() -> None:
 async def test_probes_tell_how_the_backend_is(well: bool, status: int) -> None:
     async with http_client(make_app(ScriptedBackend(well=well))) as client:
         for path in ("/health", "/ping", "/live", "/ready"):
-            assert (await client.get(path)).status_code == status
+            answer = await client.get(path)
+            assert answer.status_code == status
+            assert ("retry-after" in answer.headers) == (not well)
 
 
 async def test_load_and_version_are_json() -> None:

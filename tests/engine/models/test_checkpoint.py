@@ -43,6 +43,16 @@ def test_an_unexpected_tensor_is_named(tmp_path: Path) -> None:
         locate(tmp_path)
 
 
+def test_layers_that_only_draft_tokens_are_passed_over(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, "glm4_moe")
+    edit_tensors(tmp_path, added="model.layers.2.eh_proj.weight")
+    edit_json(tmp_path / "config.json", num_nextn_predict_layers=1)
+    assert "model.norm.weight" in locate(tmp_path)
+    edit_json(tmp_path / "config.json", num_nextn_predict_layers=0)
+    with pytest.raises(ConfigError, match=r"model\.layers\.2\.eh_proj\.weight in the weights"):
+        locate(tmp_path)
+
+
 def test_a_tied_head_may_be_stored_again(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, "llama", tie_word_embeddings=True)
     edit_tensors(tmp_path, added="lm_head.weight")

@@ -2,7 +2,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import Gemma2Config, Gemma3TextConfig, PreTrainedConfig, Qwen2Config
+from transformers import (
+    Gemma2Config,
+    Gemma3TextConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen2MoeConfig,
+)
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.families import FAMILIES
@@ -26,6 +32,13 @@ def windows(architecture: str, **fields: Any) -> list[int | None]:
         ("Qwen2ForCausalLM", Qwen2Config, {"num_hidden_layers": 30}),
         ("Qwen2ForCausalLM", Qwen2Config, {"num_hidden_layers": 30, "use_sliding_window": True}),
         ("Qwen2ForCausalLM", Qwen2Config, {"use_sliding_window": True, "max_window_layers": 1}),
+        ("Qwen2MoeForCausalLM", Qwen2MoeConfig, {"num_hidden_layers": 30}),
+        ("Qwen2MoeForCausalLM", Qwen2MoeConfig, {"use_sliding_window": True}),
+        (
+            "Qwen2MoeForCausalLM",
+            Qwen2MoeConfig,
+            {"use_sliding_window": True, "max_window_layers": 2},
+        ),
         ("Gemma2ForCausalLM", Gemma2Config, {"num_hidden_layers": 5}),
         ("Gemma2ForCausalLM", Gemma2Config, {"sliding_window": None}),
         ("Gemma3ForCausalLM", Gemma3TextConfig, {"num_hidden_layers": 13}),
@@ -53,6 +66,13 @@ def test_mistral_and_phi_have_windows_everywhere_or_nowhere() -> None:
     assert windows("MistralForCausalLM", sliding_window=None) == [None] * 4
     assert windows("Phi3ForCausalLM") == [None] * 4
     assert windows("Phi3ForCausalLM", sliding_window=2047) == [2047] * 4
+
+
+def test_qwens_experts_have_windows_everywhere_if_asked_for() -> None:
+    assert windows("Qwen3MoeForCausalLM") == [None] * 4
+    assert windows("Qwen3MoeForCausalLM", use_sliding_window=True) == [4096] * 4
+    # As transformers writes the window of a model that has none.
+    assert windows("Qwen2MoeForCausalLM", use_sliding_window=False, sliding_window=0) == [None] * 4
 
 
 def test_a_window_as_long_as_the_context_is_none_but_the_rope_stays() -> None:

@@ -81,6 +81,16 @@ def test_what_a_file_lacks_is_what_the_family_has(directory: Path) -> None:
     assert config.layers[0].params.scale == 256**-0.5
 
 
+def test_some_families_say_by_other_names_what_attention_has(directory: Path) -> None:
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "shared_expert_intermediate_size": 8}
+    qwen: dict[str, Any] = {"architectures": ["Qwen2MoeForCausalLM"], **experts}
+    assert load(directory, **qwen).has_qkv_bias
+    assert not load(directory, **qwen, qkv_bias=False).has_qkv_bias
+    glm: dict[str, Any] = {"architectures": ["Glm4MoeForCausalLM"], **experts, "qkv_bias": None}
+    assert not load(directory, **glm).has_qk_norm
+    assert load(directory, **glm, use_qk_norm=True).has_qk_norm
+
+
 def test_a_softcap_that_is_null_is_none(directory: Path) -> None:
     path = directory / "config.json"
     nulls = dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"))

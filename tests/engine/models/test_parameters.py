@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from safetensors.torch import load_file
@@ -7,10 +8,8 @@ from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.parameters import decoder_parameters
 from legato.tests.checkpoints import Family, make_checkpoint
 
-FAMILIES: list[Family] = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"]
 
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", get_args(Family))
 @pytest.mark.parametrize("tied", [False, True])
 def test_parameters_are_exactly_what_transformers_writes(
     tmp_path: Path, family: Family, tied: bool

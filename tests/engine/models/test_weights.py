@@ -1,3 +1,4 @@
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -6,10 +7,10 @@ from safetensors.torch import load_file, save_file
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.checkpoint import INDEX_FILE, SINGLE_FILE
-from legato.engine.models.decoder_weights import DecoderWeights
+from legato.engine.models.decoder_weights import DecoderWeights, MoeMlp
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.weights import Placement, dummy_weights, load_weights
-from legato.tests.checkpoints import edit_json, make_checkpoint
+from legato.tests.checkpoints import Family, edit_json, make_checkpoint, stack_experts
 
 CPU = Placement(torch.float32, torch.device("cpu"))
 
@@ -29,8 +30,8 @@ def assert_equal(first: DecoderWeights, second: DecoderWeights) -> None:
     assert torch.equal(first.lm_head, second.lm_head)
     for one, other in zip(first.layers, second.layers, strict=True):
         assert torch.equal(one.qkv, other.qkv)
-        assert torch.equal(one.gate_up, other.gate_up)
-        assert torch.equal(one.down, other.down)
+        assert torch.equal(one.mlp.gate_up, other.mlp.gate_up)
+        assert torch.equal(one.mlp.down, other.mlp.down)
 
 
 def test_shards_hold_the_same_as_one_file(tmp_path: Path) -> None:
@@ -88,7 +89,36 @@ def test_projections_that_are_joined_already_are_taken_as_they_are(tmp_path: Pat
     stored = load_file(make_checkpoint(tmp_path, "phi3") / SINGLE_FILE)
     layer = load(tmp_path).layers[1]
     assert torch.equal(layer.qkv, stored["model.layers.1.self_attn.qkv_proj.weight"])
-    assert torch.equal(layer.gate_up, stored["model.layers.1.mlp.gate_up_proj.weight"])
+    assert torch.equal(layer.mlp.gate_up, stored["model.layers.1.mlp.gate_up_proj.weight"])
+
+
+def test_the_experts_of_a_layer_are_stacked_gates_before_ups(tmp_path: Path) -> None:
+    stored = load_file(make_checkpoint(tmp_path, "mixtral") / SINGLE_FILE)
+    mlp, module = load(tmp_path).layers[1].mlp, "model.layers.1.block_sparse_moe"
+    assert isinstance(mlp, MoeMlp)
+    assert torch.equal(mlp.router, stored[f"{module}.gate.weight"])
+    for expert in range(8):
+        gate, down, up = (stored[f"{module}.experts.{expert}.w{n}.weight"] for n in (1, 2, 3))
+        assert torch.equal(mlp.gate_up[expert], torch.cat((gate, up)))
+        assert torch.equal(mlp.down[expert], down)
+
+
+def test_corrections_of_scores_keep_their_digits(tmp_path: Path) -> None:
+    stored = load_file(make_checkpoint(tmp_path, "glm4_moe") / SINGLE_FILE)
+    mlp = load(tmp_path, Placement(torch.bfloat16, torch.device("cpu"))).layers[1].mlp
+    assert isinstance(mlp, MoeMlp) and mlp.correction is not None
+    correction = stored["model.layers.1.mlp.gate.e_score_correction_bias"]
+    assert torch.equal(mlp.correction, correction)
+    assert mlp.gate_up.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])
+def test_checkpoints_with_stacked_experts_hold_the_same(tmp_path: Path, family: Family) -> None:
+    directory = make_checkpoint(tmp_path / "separate", family)
+    stacked = stack_experts(directory, tmp_path / "stacked")
+    names = load_file(stacked / SINGLE_FILE)
+    assert names["model.layers.0.mlp.experts.down_proj"].dim() == 3
+    assert_equal(load(stacked), load(directory))
 
 
 def test_a_type_that_is_nothing_without_scales_is_named(tmp_path: Path) -> None:
@@ -124,8 +154,9 @@ def test_a_tensor_that_its_shard_lacks_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_dummy_weights_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
-    config = ModelConfig.load(make_checkpoint(tmp_path, "llama"))
+@pytest.mark.parametrize("family", ["llama", "qwen2_moe"])
+def test_dummy_weights_are_the_same_for_the_same_seed(tmp_path: Path, family: Family) -> None:
+    config = ModelConfig.load(make_checkpoint(tmp_path, family))
     weights = dummy_weights(config, CPU, seed=1)
     assert_equal(weights, dummy_weights(config, CPU, seed=1))
     assert not torch.equal(weights.lm_head, dummy_weights(config, CPU, seed=2).lm_head)
@@ -134,14 +165,18 @@ def test_dummy_weights_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gpu_holds_what_the_cpu_would(tmp_path: Path, dtype: torch.dtype) -> None:
-    make_checkpoint(tmp_path, "qwen3", max_shard_size="20KB")
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_moe"])
+def test_the_gpu_holds_what_the_cpu_would(
+    tmp_path: Path, family: Family, dtype: torch.dtype
+) -> None:
+    make_checkpoint(tmp_path, family, max_shard_size="20KB")
     on_cpu = load(tmp_path, Placement(dtype, torch.device("cpu")))
     on_gpu = load(tmp_path, Placement(dtype, torch.device("cuda")))
     assert on_gpu.lm_head.device.type == "cuda"
     assert torch.equal(on_gpu.embedding.cpu(), on_cpu.embedding)
     for one, other in zip(on_gpu.layers, on_cpu.layers, strict=True):
-        for name in ("qkv", "output", "gate_up", "down", "mlp_norm"):
-            assert torch.equal(getattr(one, name).cpu(), getattr(other, name))
+        for name in ("qkv", "output", "mlp.gate_up", "mlp.down", "mlp_norm"):
+            read = attrgetter(name)
+            assert torch.equal(read(one).cpu(), read(other))
         assert one.qk_norm is not None and other.qk_norm is not None
         assert torch.equal(one.qk_norm.key_weight.cpu(), other.qk_norm.key_weight)

@@ -77,6 +77,18 @@ def test_results_are_those_of_the_twin(
     torch.testing.assert_close(actual, wanted, atol=tolerance * scale, rtol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("num_tokens", "num_rows", "num_inputs"), SIZES)
+def test_products_may_have_more_digits_than_their_inputs(
+    dtype: torch.dtype, num_tokens: int, num_rows: int, num_inputs: int
+) -> None:
+    x, weight = make(num_tokens, num_inputs, dtype=dtype), make(num_rows, num_inputs, dtype=dtype)
+    actual = gpu.linear_float32(x, weight)
+    assert actual.dtype is torch.float32
+    wanted = x.double() @ weight.double().T
+    torch.testing.assert_close(actual.double(), wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_the_sizes_above_are_of_both_sorts() -> None:
     assert [choose(*size, {}) is not None for size in SIZES] == [True, False, False]
 

@@ -1,0 +1,37 @@
+"""A layer's mixture of experts, beside the expert that all tokens use where there is one.
+
+x --router--> the token's experts and their weights
+x --experts--> weighted sum --------------------------> + residual
+x --shared expert--> (times sigmoid of its gate) -----> + residual
+"""
+
+import torch
+
+from legato.engine.models.decoder_weights import MoeMlp
+from legato.kernels.activation_kind import Activation
+from legato.kernels.backend import Kernels
+from legato.kernels.routing_params import RoutingParams
+
+
+def add_moe_(
+    kernels: Kernels,
+    mlp: MoeMlp,
+    routing: RoutingParams,
+    x: torch.Tensor,
+    slots: torch.Tensor | None,
+    residual: torch.Tensor,
+) -> None:
+    """Adds the layer's result to `residual`, [tokens, hidden].
+
+    Args:
+        x: [tokens, hidden]
+        slots: [tokens], negative for padding, for which no expert's weights are read; None: none
+    """
+    logits = kernels.linear_float32(x, mlp.router)
+    routes = kernels.route_tokens(logits, mlp.correction, slots, routing)
+    kernels.add_experts_(x, routes, mlp.gate_up, mlp.down, residual)
+    if mlp.shared is not None:
+        gated = kernels.gated_linear(x, mlp.shared.gate_up, None, Activation.SILU)
+        if mlp.shared_gate is not None:
+            gated.mul_(kernels.linear(x, mlp.shared_gate, None).sigmoid_())
+        kernels.linear_add_(gated, mlp.shared.down, None, residual)

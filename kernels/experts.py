@@ -1,0 +1,96 @@
+"""Layers of which each token uses some parts: its experts, chosen by a router.
+
+    logits [tokens, experts] --route_tokens--> routes: top_k experts of each token, and weights
+    x -> for each of the token's experts: gated product -> product -> times weight -> + residual
+
+A pair is a token and one of its experts: pair n is choice n % top_k of token n // top_k. Pairs are
+computed expert by expert; a token's results are added up in the order of its choices.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from legato.kernels.linear import gated_linear, linear
+from legato.kernels.routing_params import GroupLimit, RoutingParams, Scoring
+
+# Sigmoids may all be zero in float32; their sum divides.
+_SMALLEST_SUM = 1e-20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpertRoutes:
+    """Where tokens go.
+
+    Attributes:
+        expert_ids: [tokens, top_k] int32; the number of experts for rows of padding
+        weights: [tokens, top_k] float32
+    """
+
+    expert_ids: torch.Tensor
+    weights: torch.Tensor
+
+
+def route_tokens(
+    logits: torch.Tensor,
+    correction: torch.Tensor | None,
+    slots: torch.Tensor | None,
+    params: RoutingParams,
+) -> ExpertRoutes:
+    """Chooses the experts of each token, the best first.
+
+    Args:
+        logits: [tokens, experts]
+        correction: [experts] float32, added to scores for the choice alone
+        slots: [tokens]; rows with negative ones are padding and get no experts; None: no padding
+    """
+    logits = logits.float()
+    is_softmax = params.scoring is Scoring.SOFTMAX
+    scores = logits.softmax(dim=1) if is_softmax else logits.sigmoid()
+    ranked = scores if correction is None else scores + correction
+    if params.groups is not None:
+        ranked = _limit_to_groups(ranked, params.groups)
+    expert_ids = ranked.topk(params.top_k, dim=1).indices
+    weights = scores.gather(1, expert_ids)
+    if params.renormalizes:
+        weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=_SMALLEST_SUM)
+    if slots is not None:
+        expert_ids = expert_ids.masked_fill(slots[:, None] < 0, logits.shape[1])
+    return ExpertRoutes(expert_ids.int(), weights * params.weight_scale)
+
+
+def _limit_to_groups(ranked: torch.Tensor, groups: GroupLimit) -> torch.Tensor:
+    """The same with nothing left of the groups that are not chosen."""
+    grouped = ranked.view(ranked.shape[0], groups.num_groups, -1)
+    group_scores = grouped.topk(groups.num_counted, dim=2).values.sum(dim=2)
+    chosen = group_scores.topk(groups.num_chosen, dim=1).indices
+    is_left_out = torch.ones_like(group_scores, dtype=torch.bool).scatter_(1, chosen, False)
+    return grouped.masked_fill(is_left_out[:, :, None], float("-inf")).view_as(ranked)
+
+
+def add_experts_(
+    x: torch.Tensor,
+    routes: ExpertRoutes,
+    gate_up: torch.Tensor,
+    down: torch.Tensor,
+    residual: torch.Tensor,
+) -> None:
+    """Adds what the tokens' experts compute, weighted, to `residual` in place.
+
+    Args:
+        x: [tokens, hidden]
+        gate_up: [experts, 2 * dim, hidden], gates before ups; gated by silu
+        down: [experts, hidden, dim]
+        residual: [tokens, hidden]
+    """
+    num_tokens, top_k = routes.expert_ids.shape
+    expert_of_pair = routes.expert_ids.flatten().long()
+    pairs = expert_of_pair.argsort(stable=True)
+    counts = torch.bincount(expert_of_pair, minlength=len(gate_up) + 1).tolist()
+    outputs = x.new_zeros(num_tokens * top_k, x.shape[1])
+    for expert, its_pairs in enumerate(pairs.split(counts)[: len(gate_up)]):
+        if len(its_pairs):
+            gated = gated_linear(x[its_pairs // top_k], gate_up[expert], None)
+            outputs[its_pairs] = linear(gated, down[expert], None)
+    weighted = outputs.view(num_tokens, top_k, x.shape[1]) * routes.weights[:, :, None]
+    residual.add_(weighted.sum(dim=1))

@@ -1,0 +1,86 @@
+"""Layers of experts on a GPU: the twin of kernels/experts.py.
+
+x -> gate_up of its experts, gated [pairs, dim] -> down [pairs, hidden] -> sums -> + residual
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+from legato.kernels.gpu.device import can_launch_early
+from legato.kernels.gpu.expert_linear import expert_linear
+from legato.kernels.gpu.expert_routing import GpuExpertRoutes
+
+_MAX_BLOCK = 1024  # columns of one program
+_NUM_WARPS = 4
+
+
+def add_experts_(
+    x: torch.Tensor,
+    routes: GpuExpertRoutes,
+    gate_up: torch.Tensor,
+    down: torch.Tensor,
+    residual: torch.Tensor,
+) -> None:
+    """Adds what the tokens' experts compute, weighted, to `residual`; see the twin."""
+    num_tokens, top_k = routes.expert_ids.shape
+    if num_tokens == 0:
+        return
+    gated = expert_linear(x, gate_up, routes, top_k, True)
+    outputs = expert_linear(gated, down, routes, 1, False, follows_product=True)
+    _add_weighted_(outputs, routes, len(down), residual)
+
+
+def _add_weighted_(
+    outputs: torch.Tensor, routes: GpuExpertRoutes, num_experts: int, residual: torch.Tensor
+) -> None:
+    num_tokens, top_k = routes.expert_ids.shape
+    dim = residual.shape[1]
+    assert residual.stride(1) == 1
+    block = min(triton.next_power_of_2(dim), _MAX_BLOCK)
+    is_early = can_launch_early(residual.device)
+    add_weighted_kernel[(num_tokens, triton.cdiv(dim, block))](
+        outputs,
+        routes.expert_ids,
+        routes.weights,
+        residual,
+        residual.stride(0),
+        DIM=dim,
+        NUM_EXPERTS=num_experts,
+        TOP_K=top_k,
+        BLOCK=block,
+        IS_EARLY=is_early,
+        num_warps=_NUM_WARPS,
+        launch_pdl=is_early,
+    )
+
+
+@triton.jit
+def add_weighted_kernel(
+    outputs_ptr,
+    expert_ids_ptr,
+    weights_ptr,
+    residual_ptr,
+    residual_stride,
+    DIM: tl.constexpr,
+    NUM_EXPERTS: tl.constexpr,
+    TOP_K: tl.constexpr,
+    BLOCK: tl.constexpr,
+    IS_EARLY: tl.constexpr,
+):
+    """A token's results in the order of its choices: the sum is the same each time."""
+    token = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    is_column = columns < DIM
+    residual_ptrs = residual_ptr + token * residual_stride + columns
+    if IS_EARLY:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
+    total = tl.zeros([BLOCK], tl.float32)
+    for choice in tl.static_range(TOP_K):
+        pair = token * TOP_K + choice
+        is_real = tl.load(expert_ids_ptr + pair) < NUM_EXPERTS
+        output = tl.load(outputs_ptr + pair * DIM + columns, is_column & is_real, other=0.0)
+        total += output.to(tl.float32) * tl.load(weights_ptr + pair)
+    total += tl.load(residual_ptrs, is_column, other=0.0).to(tl.float32)
+    tl.store(residual_ptrs, total.to(residual_ptr.dtype.element_ty), is_column)
