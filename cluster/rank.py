@@ -24,6 +24,7 @@ from legato.cluster.interpreter import calm_collector, share_interpreter
 from legato.cluster.membership import ActorName
 from legato.cluster.sink import LocalPool
 from legato.cluster.transfer.cuda_ipc import export_pool
+from legato.cluster.transfer.digest import compile_transfers
 from legato.cluster.transfer.shared_memory import SharedPool
 from legato.cluster.transfer.transport import (
     KVTransport,
@@ -114,6 +115,7 @@ def _build(
         return pools[0][0]
 
     core = EngineCore.build(options.engine, make_pool, on_progress)
+    compile_transfers(pools[0][0])
     return core, LocalPool(*pools[0], core.limits.block_size)
 
 

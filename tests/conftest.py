@@ -1,5 +1,5 @@
-"""What holds for all tests: one thread for torch, no GPU test without a GPU, and no test that
-fails because the machine is busy with another."""
+"""What holds for all tests: one thread for torch, no GPU test without a GPU, the same random
+tensors whatever ran before, and no test that fails because the machine is busy with another."""
 
 import os
 
@@ -19,6 +19,11 @@ def pytest_configure() -> None:
         "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("busy machine")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of a module, too
+def pytest_runtest_setup() -> None:
+    torch.manual_seed(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,6 +39,18 @@ def block_digests(pool: Tensor, block_ids: Sequence[int]) -> list[int]:
     return BlockDigester(pool).digests(block_ids)
 
 
+def compile_transfers(pool: Tensor) -> None:
+    """Has the kernels of pushes and digests compiled for blocks like the pool's.
+
+    To be called before anybody waits for a transfer.
+    """
+    kernels = kernels_for(pool.device)
+    block = torch.zeros((1, *pool.shape[1:]), dtype=pool.dtype, device=pool.device)
+    only = torch.zeros(1, dtype=torch.int64, device=pool.device)
+    kernels.push_blocks(block, block, only, only)
+    kernels.digest_blocks(block, only)
+
+
 def side_stream(device: torch.device, priority: int = 0) -> "torch.cuda.Stream | None":
     """A stream for work that the engine's steps do not wait for; None on a CPU.
 

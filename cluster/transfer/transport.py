@@ -91,7 +91,12 @@ class PoolDescriptor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PushReport(msgspec.Struct, frozen=True):
-    """A push that has landed. `digests`[i] is that of the i-th source block."""
+    """A push that has landed.
+
+    Attributes:
+        seconds: that the bytes took on their way, by the GPU's own clock where one moved them
+        digests: of each source block, in the push's order
+    """
 
     num_bytes: int
     seconds: float

@@ -35,7 +35,7 @@ class BlockPushConfig:
     num_warps: int
 
 
-PUSH_CONFIG = BlockPushConfig(num_programs=16, rows=16, num_warps=8)
+PUSH_CONFIG = BlockPushConfig(num_programs=48, rows=16, num_warps=8)
 DIGEST_CONFIG = BlockPushConfig(num_programs=528, rows=8, num_warps=8)
 
 

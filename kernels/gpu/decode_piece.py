@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 
 _MIN_ROWS = 16  # of a matrix product
+_MIN_DIMS = 16
 # Of partial results, that are in registers at once while they are merged: elements of outputs, and
 # log-sum-exps.
 _MERGED_ELEMENTS = 8192
@@ -57,7 +58,8 @@ class PieceShape:
 
     @property
     def dims(self) -> int:
-        return int(triton.next_power_of_2(self.head_dim))
+        """The head's dimensions, padded to what matrix products need."""
+        return max(_MIN_DIMS, int(triton.next_power_of_2(self.head_dim)))
 
     @property
     def block_elements(self) -> int:
@@ -83,6 +85,11 @@ class PieceShape:
     def merged_rows(self) -> int:
         """The group, padded to a power of two."""
         return int(triton.next_power_of_2(self.group))
+
+    @property
+    def merged_dims(self) -> int:
+        """Of an output, that are merged at once."""
+        return self.dims
 
     @property
     def merged_parts(self) -> int:

@@ -97,6 +97,18 @@ def adjust_kernel(
 
 
 @triton.jit
+def wait_in_turn(has_work):
+    """Waits for the pass before, and lets the next one start.
+
+    Programs without work leave while the pass before still runs: they read nothing of it. One waits
+    for all of them, as a pass must not seem to be over before the one before it.
+    """
+    tl.extra.cuda.gdc_launch_dependents()
+    if has_work | (tl.program_id(0) + tl.program_id(1) == 0):
+        tl.extra.cuda.gdc_wait()
+
+
+@triton.jit
 def load_logits(logits_row, adjusted_row, is_adjusted, tokens, is_token):
     """The row's logits as they count, in float32; NaN where there is no token."""
     if is_adjusted:

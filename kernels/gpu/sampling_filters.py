@@ -19,7 +19,13 @@ whatever the noise; so do NaN and what min-p or a mask drops, which are put at i
 import triton
 import triton.language as tl
 
-from legato.kernels.gpu.logit_adjustments import IS_ADJUSTED, STATE_SIZE, load_logits, row_best
+from legato.kernels.gpu.logit_adjustments import (
+    IS_ADJUSTED,
+    STATE_SIZE,
+    load_logits,
+    row_best,
+    wait_in_turn,
+)
 from legato.kernels.gpu.packed_tokens import packed_value
 
 NUM_BINS = tl.constexpr(256)
@@ -56,12 +62,11 @@ def histogram_kernel(
     IS_EARLY: tl.constexpr,
 ):
     """Counts the tokens in each bin, for rows with top-k or top-p."""
-    if IS_EARLY:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
     chunk, slab_row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     row = first_row + slab_row
     temperature = tl.load(temperatures + row)
+    if IS_EARLY:
+        wait_in_turn(temperature > 0)
     is_filtered = (tl.load(top_ks + row) < vocab_size) | (tl.load(top_ps + row) < 1)
     if (temperature > 0) & is_filtered:
         greatest = packed_value(row_best(chunk_best, slab_row, tl.num_programs(0), MAX_CHUNKS))

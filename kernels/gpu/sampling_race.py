@@ -19,6 +19,7 @@ from legato.kernels.gpu.logit_adjustments import (
     STATE_SIZE,
     load_logits,
     row_best,
+    wait_in_turn,
 )
 from legato.kernels.gpu.packed_tokens import NOTHING, pack, packed_token, packed_value
 from legato.kernels.gpu.random import run_log_noise, token_log_noise
@@ -56,12 +57,11 @@ def draw_kernel(
     MAX_CHUNKS: tl.constexpr,
     IS_EARLY: tl.constexpr,
 ):
-    if IS_EARLY:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
     chunk, slab_row = tl.program_id(0), tl.program_id(1).to(tl.int64)
     row = first_row + slab_row
     temperature = tl.load(temperatures + row)
+    if IS_EARLY:
+        wait_in_turn(temperature > 0)
     if temperature > 0:
         top_k, top_p = tl.load(top_ks + row), tl.load(top_ps + row)
         first, last = tl.full([], NUM_BINS - 1, tl.int32), tl.full([], -1, tl.int32)

@@ -1,10 +1,7 @@
 """Shared-memory transfers between real processes."""
 
 import asyncio
-import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,41 +22,15 @@ from legato.cluster.transfer.transport import (
     PushFailedError,
     TransportUnavailableError,
 )
+from legato.tests.cluster.transfer.pool_owner import PoolOwner
 
 HANDLE = b"h" * 16
 OWNER = Path(__file__).with_name("shared_pool_owner.py")
 
 
-class PoolOwner:
-    """A process that owns a pool of [6, 2, 4] float32."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(OWNER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.descriptor = msgspec.json.decode(self._read_line(), type=PoolDescriptor)
-
-    def _read_line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def tell(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
-
-    def rows(self) -> Tensor:
-        self.tell("show")
-        return torch.tensor(json.loads(self._read_line())).view(6, 2, 4)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
 @pytest.fixture(scope="module")
 def owner() -> Iterator[PoolOwner]:
-    owner = PoolOwner()
+    owner = PoolOwner(OWNER)
     yield owner
     owner.kill()
 
@@ -132,7 +103,7 @@ def test_a_closed_pool_can_be_used_but_not_opened() -> None:
 
 def test_a_killed_owner_leaves_nothing_behind_and_harms_no_writer() -> None:
     before = set(os.listdir("/dev/shm"))
-    owner = PoolOwner()
+    owner = PoolOwner(OWNER)
     peer = open_peer_pool(owner.descriptor)
     owner.kill()
     peer.fill_(1)

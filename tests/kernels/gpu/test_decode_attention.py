@@ -153,8 +153,8 @@ def test_query_heads_share_the_heads_of_keys(num_heads: int) -> None:
     check(make_case(decodes([5, 40]), model), model, AttentionParams(0.3))
 
 
-@pytest.mark.parametrize("head_dim", [64, 96, 128, 256])
-def test_heads_of_all_usual_sizes(head_dim: int) -> None:
+@pytest.mark.parametrize("head_dim", [8, 64, 96, 128, 256])
+def test_heads_of_all_sizes(head_dim: int) -> None:
     model = Model(head_dim=head_dim, dtype=torch.float16)
     check(make_case(decodes([40, 3]), model), model, AttentionParams(head_dim**-0.5))
 
@@ -274,7 +274,7 @@ KV_DTYPES = [torch.bfloat16, torch.float8_e4m3fn]
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("head_dim", [64, 96, 128, 256])
+@pytest.mark.parametrize("head_dim", [8, 64, 96, 128, 256])
 @pytest.mark.parametrize("window", [None, 700])
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
 def test_default_configurations_are_right(
