@@ -59,7 +59,7 @@ class PieceShape:
     @property
     def dims(self) -> int:
         """The head's dimensions, padded to what matrix products need."""
-        return max(_MIN_DIMS, int(triton.next_power_of_2(self.head_dim)))
+        return max(_MIN_DIMS * self.packing, int(triton.next_power_of_2(self.head_dim)))
 
     @property
     def block_elements(self) -> int:

@@ -76,6 +76,8 @@ def test_one_in_five_clients_leaves_at_a_random_moment() -> None:
     assert abs(len(stays) - 1000) < 100
     assert 0 <= min(stays) < 0.05 < 1.4 < max(stays) <= 1.5
     assert all(one.due_s is None for one in requests)
+    left = [one for one in requests if one.leaves_after_s is not None]
+    assert min(one.num_output_tokens for one in left) > 64  # they would not end by themselves
 
 
 def test_single_requests_have_one_length_and_prompts_of_their_own() -> None:

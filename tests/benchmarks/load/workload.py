@@ -9,7 +9,7 @@ A prompt is drawn from its own seed, and only where it is sent: requests stay sm
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FIRST_PROMPT_TOKEN = 300  # below are bytes and special tokens
 
@@ -35,6 +35,7 @@ LONG = Workload("L", (2000, 6000), (100, 300))
 SHORT = Workload("S", (200, 1500), (100, 300))
 # Of the leak test: from a part of a block to some blocks.
 MIXED = Workload("mixed", (8, 400), (1, 64))
+_LEFT_OUTPUT_TOKENS = 1500  # of a request that is left: it would not be over before
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,10 @@ def saturated(
     for _ in range(num_requests):
         leaves = rng.random() < leave_share
         stay_s = rng.uniform(0, longest_stay_s) if leaves else None
-        requests.append(_draw(workload, rng, None, stay_s))
+        request = _draw(workload, rng, None, stay_s)
+        requests.append(
+            replace(request, num_output_tokens=_LEFT_OUTPUT_TOKENS) if leaves else request
+        )
     return requests
 
 

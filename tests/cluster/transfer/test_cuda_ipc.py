@@ -1,5 +1,6 @@
 """CUDA IPC: transfers between real processes where there is a GPU, refusals where there is none."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,10 +30,10 @@ def owner() -> Iterator[PoolOwner]:
 
 
 @pytest.mark.gpu
-async def test_blocks_land_in_the_pool_of_another_process(owner: PoolOwner) -> None:
+def test_blocks_land_in_the_pool_of_another_process(owner: PoolOwner) -> None:
     source = torch.randn(9, 2, 4, device="cuda")
     transport = CudaIpcTransport(source, owner.descriptor)
-    report = await transport.push(HANDLE, [8, 0, 3], [1, 5, 2])
+    report = asyncio.run(transport.push(HANDLE, [8, 0, 3], [1, 5, 2]))
     assert report.num_bytes == 3 * 32 and report.seconds > 0
     assert list(report.digests) == block_digests(source, [8, 0, 3])
     rows = owner.rows()
@@ -42,22 +43,22 @@ async def test_blocks_land_in_the_pool_of_another_process(owner: PoolOwner) -> N
 
 
 @pytest.mark.gpu
-async def test_blocks_outside_either_pool_are_refused_and_nothing_moves(owner: PoolOwner) -> None:
+def test_blocks_outside_either_pool_are_refused_and_nothing_moves(owner: PoolOwner) -> None:
     before = owner.rows()
     transport = CudaIpcTransport(torch.ones(3, 2, 4, device="cuda"), owner.descriptor)
     for sources, targets in (([0, 3], [0, 1]), ([0, 1], [0, 6]), ([-1], [0])):
         with pytest.raises(PushFailedError, match="block ids"):
-            await transport.push(HANDLE, sources, targets)
+            asyncio.run(transport.push(HANDLE, sources, targets))
     assert torch.equal(owner.rows(), before)
     transport.close()
 
 
 @pytest.mark.gpu
-async def test_a_pool_can_be_opened_again_after_it_was_closed(owner: PoolOwner) -> None:
+def test_a_pool_can_be_opened_again_after_it_was_closed(owner: PoolOwner) -> None:
     source = torch.full((1, 2, 4), 7.0, device="cuda")
     for target in (0, 3):
         transport = CudaIpcTransport(source, owner.descriptor)
-        await transport.push(HANDLE, [0], [target])
+        asyncio.run(transport.push(HANDLE, [0], [target]))
         transport.close()
     assert owner.rows()[[0, 3]].eq(7).all()
 
