@@ -2,9 +2,10 @@
 
     [block, layer, k/v, kv_head, token, head_dim]
 
-A block is one contiguous range that holds `block_size` tokens of every layer, so that pushing,
-digesting or offloading a block touches one range. Which block belongs to whom is not known here,
-nor how much memory there is: that comes in as a value.
+Where values are parts of keys, there are keys alone: k/v is 1 long. A block is one contiguous range
+that holds `block_size` tokens of every layer, so that pushing, digesting or offloading a block
+touches one range. Which block belongs to whom is not known here, nor how much memory there is:
+that comes in as a value.
 """
 
 from dataclasses import dataclass
@@ -27,10 +28,12 @@ class KVCacheSpec:
     head_dim: int
     block_size: int  # tokens
     dtype: str  # one of DTYPE_BYTES
+    has_values: bool = True  # apart from keys
 
     @property
     def bytes_per_token(self) -> int:
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * DTYPE_BYTES[self.dtype]
+        num_values = self.num_layers * self._num_parts * self.num_kv_heads * self.head_dim
+        return num_values * DTYPE_BYTES[self.dtype]
 
     @property
     def bytes_per_block(self) -> int:
@@ -41,11 +44,15 @@ class KVCacheSpec:
         return (
             num_blocks,
             self.num_layers,
-            2,
+            self._num_parts,
             self.num_kv_heads,
             self.block_size,
             self.head_dim,
         )
+
+    @property
+    def _num_parts(self) -> int:
+        return 2 if self.has_values else 1
 
     def num_blocks_of(self, num_tokens: int) -> int:
         """Blocks that hold `num_tokens` tokens."""

@@ -62,6 +62,7 @@ def plan_model(config: EngineConfig, device_type: str) -> ModelPlan:
         head_dim=model_config.head_dim,
         block_size=config.cache.block_size or _DEFAULT_BLOCK_SIZE[device_type],
         dtype=dtype,
+        has_values=model_config.latent is None,
     )
     max_model_len = _max_model_len(options, model_config)
     return ModelPlan(

@@ -67,6 +67,7 @@ class ModelRunner:
             head_dim=model.config.head_dim,
             max_num_seqs=limits.max_num_seqs,
             windows=model.config.windows,
+            latent_dim=None if model.config.latent is None else model.config.latent.latent_dim,
         )
         self._halves = StepHalves(model.weights, model.config, self._kernels, self._state, shape)
         self._graphs = StepGraphs(self._halves, limits)

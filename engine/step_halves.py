@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from legato.engine.models.decoder import ForwardContext, compute_hidden, compute_logits
+from legato.engine.models.decoder import compute_hidden, compute_logits
 from legato.engine.models.decoder_weights import DecoderWeights
+from legato.engine.models.forward_context import ForwardContext
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.step_state import StepState
 from legato.kernels.backend import AttentionShape, AttentionStep, Kernels

@@ -42,9 +42,9 @@ class AttentionGroup:
     """Sequences that are padded to `max_query_len` queries and a common number of blocks.
 
     Attributes:
-        kv_rows: [2 * sequences * kv_heads * max_blocks] rows of the pool's block view
-        unused_rows: rows of the gathered [2, sequences, kv_heads, tokens] that hold no token yet,
-            whose bytes may be anything, non-finite values included
+        kv_rows: [k/v * sequences * kv_heads * max_blocks] rows of the pool's block view
+        unused_rows: rows of the gathered [k/v, sequences, kv_heads, tokens] that hold no token
+            yet, whose bytes may be anything, non-finite values included
         masks: for each window, [sequences, 1, max_query_len, tokens]: 0 where a query sees a key,
             else -inf
         query_rows: [sequences * max_query_len] the step's row of each padded row; None: the
@@ -137,7 +137,7 @@ class _GroupBuilder:
 
     def build(self, windows: tuple[int | None, ...], is_whole_step: bool) -> AttentionGroup:
         device = self._kv_pool.device
-        num_layers, _, num_kv_heads, block_size = self._kv_pool.shape[1:5]
+        num_layers, num_parts, num_kv_heads, block_size = self._kv_pool.shape[1:5]
         max_query_len = int(self._query_lens.max())
         queries = torch.arange(max_query_len)
         is_query = queries < self._query_lens[:, None]  # [sequences, max_query_len]
@@ -146,8 +146,9 @@ class _GroupBuilder:
         query_rows = (self._first_rows[:, None] + index_in_sequence).flatten()
         positions = (self._context_lens - self._query_lens)[:, None] + index_in_sequence
 
-        heads = torch.arange(2 * num_kv_heads).view(2, 1, num_kv_heads, 1)
-        kv_rows = (self._tables * num_layers * 2 * num_kv_heads)[None, :, None, :] + heads
+        heads = torch.arange(num_parts * num_kv_heads).view(num_parts, 1, num_kv_heads, 1)
+        block_heads = num_layers * num_parts * num_kv_heads
+        kv_rows = (self._tables * block_heads)[None, :, None, :] + heads
         num_keys = self._tables.shape[1] * block_size
         is_padded = not bool(is_query.all())
         is_whole = is_whole_step and not is_padded
@@ -156,7 +157,7 @@ class _GroupBuilder:
             num_sequences=self._query_lens.shape[0],
             max_query_len=max_query_len,
             kv_rows=kv_rows.flatten().to(device),
-            unused_rows=_unused_rows(self._context_lens, num_kv_heads, num_keys, block_size).to(
+            unused_rows=_unused_rows(self._context_lens, self._kv_pool.shape[2:5], num_keys).to(
                 device
             ),
             masks={window: self._mask(positions, num_keys, window) for window in windows},
@@ -191,10 +192,13 @@ def _padded_tables(
     return torch.where(is_used, block_tables[:, :max_blocks], full_block)
 
 
-def _unused_rows(
-    context_lens: torch.Tensor, num_kv_heads: int, num_keys: int, block_size: int
-) -> torch.Tensor:
-    """Rows of [2, sequences, kv_heads, num_keys] behind each sequence's end in its last block."""
+def _unused_rows(context_lens: torch.Tensor, shape: tuple[int, ...], num_keys: int) -> torch.Tensor:
+    """Rows of [k/v, sequences, kv_heads, num_keys] behind each sequence's end in its last block.
+
+    Args:
+        shape: the pool's k/v, kv_head and token
+    """
+    num_parts, num_kv_heads, block_size = shape
     num_sequences = context_lens.shape[0]
     unused = context_lens[:, None] + torch.arange(block_size)  # [sequences, block_size]
     is_in_last_block = (
@@ -203,5 +207,7 @@ def _unused_rows(
     sequence_rows = torch.arange(num_sequences)[:, None] * num_kv_heads * num_keys
     rows = (sequence_rows + unused)[is_in_last_block]  # of keys, head 0
     heads = torch.arange(num_kv_heads)[:, None] * num_keys
-    keys_or_values = torch.arange(2)[:, None, None] * num_sequences * num_kv_heads * num_keys
+    keys_or_values = (
+        torch.arange(num_parts)[:, None, None] * num_sequences * num_kv_heads * num_keys
+    )
     return (rows + heads + keys_or_values).flatten()

@@ -20,6 +20,7 @@ from legato.kernels.attention_input import QKNorm
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.attention_plan import BatchLayout
 from legato.kernels.gpu.attention_batch import AttentionBatch
+from legato.kernels.latent_input import LatentNorm
 from legato.kernels.routing_params import RoutingParams
 from legato.kernels.sampling_rows import SamplingRows
 
@@ -30,6 +31,8 @@ class AttentionShape:
 
     Attributes:
         windows: of the model's layers, as in AttentionParams, each once
+        latent_dim: of latent attention, where a value is the beginning of its key; None: keys and
+            values are stored apart
     """
 
     num_heads: int
@@ -37,6 +40,7 @@ class AttentionShape:
     head_dim: int
     max_num_seqs: int
     windows: tuple[int | None, ...] = (None,)
+    latent_dim: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +127,18 @@ class Kernels(Protocol):
         params: AttentionParams,
     ) -> None: ...
 
+    def rotate_and_write_latent(
+        self,
+        turned: torch.Tensor,
+        stored: torch.Tensor,
+        query: torch.Tensor,
+        rotary: tuple[torch.Tensor, torch.Tensor],
+        norm: LatentNorm,
+        kv_pool: torch.Tensor,
+        layer: int,
+        slots: torch.Tensor,
+    ) -> None: ...
+
     def allocate_attention(self, shape: AttentionShape, device: torch.device) -> Any: ...
 
     def plan_attention(self, step: AttentionStep, kv_pool: torch.Tensor, workspace: Any) -> Any: ...
@@ -134,6 +150,16 @@ class Kernels(Protocol):
         layer: int,
         plan: Any,
         params: AttentionParams,
+    ) -> torch.Tensor: ...
+
+    def latent_attention(
+        self,
+        query: torch.Tensor,
+        kv_pool: torch.Tensor,
+        layer: int,
+        plan: Any,
+        params: AttentionParams,
+        value_dim: int,
     ) -> torch.Tensor: ...
 
     def sample(self, logits: torch.Tensor, rows: SamplingRows) -> torch.Tensor: ...

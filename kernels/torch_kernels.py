@@ -7,6 +7,8 @@ from legato.kernels.attention_plan import AttentionPlan, build_attention_plan
 from legato.kernels.backend import AttentionShape, AttentionStep
 from legato.kernels.block_push import digest_blocks, push_blocks
 from legato.kernels.experts import add_experts_, route_tokens
+from legato.kernels.latent_attention import latent_attention
+from legato.kernels.latent_input import rotate_and_write_latent
 from legato.kernels.linear import gated_linear, linear, linear_add_, linear_float32
 from legato.kernels.logprobs import token_logprobs
 from legato.kernels.norm import add_normed_, rms_norm
@@ -24,6 +26,7 @@ __all__ = [
     "count_tokens_",
     "digest_blocks",
     "gated_linear",
+    "latent_attention",
     "linear",
     "linear_add_",
     "linear_float32",
@@ -33,6 +36,7 @@ __all__ = [
     "rms_norm",
     "rotary_tables",
     "rotate_and_write",
+    "rotate_and_write_latent",
     "route_tokens",
     "sample",
     "set_counts_",

@@ -6,6 +6,10 @@ from typing import Any, Literal
 
 import torch
 from transformers import (
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -43,6 +47,8 @@ Family = Literal[
     "gemma2",
     "gemma3",
     "glm4_moe",
+    "deepseek_v2",
+    "deepseek_v3",
 ]
 
 _CLASSES: dict[Family, tuple[Any, Any]] = {
@@ -57,6 +63,8 @@ _CLASSES: dict[Family, tuple[Any, Any]] = {
     "gemma2": (Gemma2Config, Gemma2ForCausalLM),
     "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
     "glm4_moe": (Glm4MoeConfig, Glm4MoeForCausalLM),
+    "deepseek_v2": (DeepseekV2Config, DeepseekV2ForCausalLM),
+    "deepseek_v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
 }
 _SIZES = {
     "vocab_size": 97,
@@ -91,8 +99,10 @@ def make_checkpoint(
     """
     config_class, model_class = _CLASSES[family]
     sizes = dict(_SIZES)
-    if family in ("qwen2", "qwen2_moe", "phi3"):
+    if family in ("qwen2", "qwen2_moe", "phi3", "deepseek_v2", "deepseek_v3"):
         del sizes["head_dim"]  # derived there
+    if family == "deepseek_v2":
+        sizes["num_experts_per_tok"] = 3
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     config = config_class(initializer_range=0.2, **{**sizes, **config_overrides})
@@ -123,7 +133,10 @@ def load_reference(directory: Path) -> PreTrainedModel:
     config = json.loads((directory / "config.json").read_text())
     classes = {model_class.__name__: model_class for _, model_class in _CLASSES.values()}
     model_class = classes[config["architectures"][0]]
-    model: PreTrainedModel = model_class.from_pretrained(directory, dtype=torch.float32)
+    # Some versions would take torch's attention for models whose softcaps it does not know.
+    model: PreTrainedModel = model_class.from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager"
+    )
     model.eval()
     return model
 

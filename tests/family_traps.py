@@ -52,6 +52,33 @@ _GEMMA_SIZES = _ODD_SIZES | {
     "tie_word_embeddings": True,
 }
 
+_LATENT_SIZES = {
+    "hidden_size": 36,
+    "intermediate_size": 44,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 6,
+    "num_hidden_layers": 4,
+    "kv_lora_rank": 20,
+    "qk_nope_head_dim": 14,
+    "qk_rope_head_dim": 10,
+    "v_head_dim": 18,
+    "rms_norm_eps": 0.01,
+    "n_routed_experts": 12,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 20,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 2,
+    "routed_scaling_factor": 1.7,
+}
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "original_max_position_embeddings": 32,
+    "mscale": 0.707,
+    "mscale_all_dim": 1.3,
+}
+
 TRAPS = {
     "mistral": Trap("mistral", _ODD_SIZES | {"sliding_window": 7}),
     "qwen2": Trap(
@@ -100,6 +127,32 @@ TRAPS = {
             "routed_scaling_factor": 1.7,
             "attention_bias": True,
             "use_qk_norm": True,
+        },
+    ),
+    "deepseek_v2": Trap(  # with what the smaller model lacks
+        "deepseek_v2",
+        _LATENT_SIZES
+        | {
+            "q_lora_rank": 24,
+            "topk_method": "group_limited_greedy",
+            "n_group": 4,
+            "topk_group": 2,
+            "rope_parameters": _YARN,
+        },
+    ),
+    "deepseek_v2_lite": Trap(
+        "deepseek_v2",
+        _LATENT_SIZES | {"q_lora_rank": None, "n_group": 4, "topk_group": 2},
+    ),
+    "deepseek_v3": Trap(
+        "deepseek_v3",
+        _LATENT_SIZES
+        | {
+            "q_lora_rank": 24,
+            "n_group": 4,
+            "topk_group": 2,
+            "norm_topk_prob": True,
+            "rope_parameters": _YARN,
         },
     ),
     "phi3": Trap(

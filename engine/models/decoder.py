@@ -8,30 +8,15 @@ The only thing that changes is the KV pool. What a layer computes is added to th
 by the product that ends it, so that addition and product are one kernel where the device has one.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 
 from legato.engine.models.decoder_weights import DecoderWeights, LayerWeights, MoeMlp
+from legato.engine.models.forward_context import ForwardContext
+from legato.engine.models.latent_attention import attend_latent
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.moe import add_moe_
 from legato.kernels.backend import Kernels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ForwardContext:
-    """All that a model reads beside its weights and the tokens.
-
-    Attributes:
-        plan: what `kernels.plan_attention` made of the step
-        kv_pool: [block, layer, k/v, kv_head, token, head_dim]
-    """
-
-    kernels: Kernels
-    plan: Any
-    kv_pool: torch.Tensor
 
 
 def compute_hidden(
@@ -93,6 +78,8 @@ def _attend(
     params = config.layers[index].params
     normed = kernels.rms_norm(residual, layer.attention_norm, config.rms_norm_eps)
     qkv = kernels.linear(normed, layer.qkv, layer.qkv_bias)
+    if layer.latent is not None:
+        return attend_latent(layer.latent, config, qkv, index, rotary, context)
     qkv = qkv.view(residual.shape[0], -1, config.head_dim)
     kernels.rotate_and_write(qkv, rotary, layer.qk_norm, kv_pool, index, plan.slots, params)
     query = qkv[:, : config.num_heads]

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from legato.engine.models.latent_weights import LatentWeights, assemble_latent
 from legato.engine.models.model_config import ModelConfig
 from legato.kernels.attention_input import QKNorm
 
@@ -43,6 +44,7 @@ class LayerWeights:
     qkv: torch.Tensor
     qkv_bias: torch.Tensor | None
     qk_norm: QKNorm | None
+    latent: LatentWeights | None  # where what is stored is made into keys and values by each head
     output: torch.Tensor
     output_bias: torch.Tensor | None
     output_norm: torch.Tensor | None  # [hidden], of what attention adds
@@ -85,8 +87,11 @@ def _assemble_layer(
     if joined is not None:
         query_weight, key_weight = joined.view(2, config.head_dim)
         qk_norm = QKNorm(query_weight, key_weight, config.rms_norm_eps)
+    latent = None
+    if config.latent is not None:
+        latent = assemble_latent(tensors, f"layers.{layer}.", config.latent)
     mlp = _assemble_mlp(tensors, f"layers.{layer}.mlp.")
-    return LayerWeights(**parts | {"qk_norm": qk_norm, "mlp": mlp})
+    return LayerWeights(**parts | {"qk_norm": qk_norm, "latent": latent, "mlp": mlp})
 
 
 def _assemble_mlp(tensors: Mapping[str, torch.Tensor], prefix: str) -> DenseMlp | MoeMlp:

@@ -61,6 +61,7 @@ class DecoderFamily:
         has_scaled_embedding: by the root of the hidden size
         has_fused_projections: the checkpoint joins what reads the same input
         has_local_rope: layers with a window have a rope of their own
+        has_latent_attention: a token's keys and values are made of one small vector for all heads
         moe: None: all layers are dense
         defaults: fields of config.json that mean something else than in other families, or
             nothing at all there, where the file lacks them
@@ -75,6 +76,7 @@ class DecoderFamily:
     has_scaled_embedding: bool = False
     has_fused_projections: bool = False
     has_local_rope: bool = False
+    has_latent_attention: bool = False
     windows: WindowPattern = WindowPattern.NONE
     moe: MoeFamily | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -148,6 +150,27 @@ FAMILIES = {
             "partial_rotary_factor": 0.5,
             "rms_norm_eps": 1e-5,
         },
+    ),
+    "DeepseekV2ForCausalLM": DecoderFamily(
+        has_qkv_bias=False,
+        has_output_bias=False,
+        has_mlp_bias=False,
+        has_latent_attention=True,
+        moe=MoeFamily(renormalizes=False, shared_expert="shared_experts"),
+        defaults={"topk_method": "greedy"},
+    ),
+    "DeepseekV3ForCausalLM": DecoderFamily(
+        has_qkv_bias=False,
+        has_output_bias=False,
+        has_mlp_bias=False,
+        has_latent_attention=True,
+        moe=MoeFamily(
+            scoring=Scoring.SIGMOID,
+            has_correction=True,
+            num_counted=2,
+            shared_expert="shared_experts",
+        ),
+        defaults={"norm_topk_prob": True, "num_nextn_predict_layers": 1},
     ),
     "Phi3ForCausalLM": DecoderFamily(
         has_qkv_bias=False,

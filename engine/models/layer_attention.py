@@ -4,7 +4,7 @@ layers:   window  window  all  window  window  all ...     Gemma
           all     all     all  window  window  window      Qwen 2
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.families import DecoderFamily, WindowPattern
@@ -20,6 +20,10 @@ _ASKED_FOR = (WindowPattern.LATE, WindowPattern.ASKED_FOR, WindowPattern.EARLY)
 class LayerAttention:
     params: AttentionParams
     rope_index: int  # among the model's ropes
+
+    def scaled(self, factor: float) -> "LayerAttention":
+        """The same with scores so many times as large."""
+        return replace(self, params=replace(self.params, scale=self.params.scale * factor))
 
 
 def read_layers(

@@ -11,6 +11,7 @@ from legato.engine.dtypes import DTYPE_BYTES
 from legato.engine.errors import ConfigError
 from legato.engine.models.families import FAMILIES, DecoderFamily
 from legato.engine.models.json_file import JsonFile
+from legato.engine.models.latent_config import LatentConfig, read_latent
 from legato.engine.models.layer_attention import LayerAttention, read_layers
 from legato.engine.models.moe_config import MoeConfig, read_moe
 from legato.engine.models.rope_config import RopeParameters, read_ropes
@@ -29,10 +30,11 @@ class ModelConfig:
     intermediate_size: int
     num_heads: int
     num_kv_heads: int
-    head_dim: int
+    head_dim: int  # of what the KV cache holds
     rms_norm_eps: float
     family: DecoderFamily
     activation: Activation
+    latent: LatentConfig | None  # None: keys and values are stored as they are
     moe: MoeConfig | None  # None: all layers are dense
     layers: tuple[LayerAttention, ...]
     num_draft_layers: int  # behind the others in the checkpoint; not served
@@ -69,23 +71,30 @@ class ModelConfig:
         attention_bias = config.get("qkv_bias", bool, config.get("attention_bias", bool, False))
         mlp_bias = config.get("mlp_bias", bool, False)
         num_heads = config.positive("num_attention_heads")
-        head_dim = _head_dim(config, num_heads)
-        ropes = read_ropes(config, head_dim, family.has_local_rope)
+        latent = read_latent(config) if family.has_latent_attention else None
+        head_dim = _head_dim(config, num_heads) if latent is None else latent.stored_dim
+        rotated_dim = head_dim if latent is None else latent.rope_dim
+        ropes = read_ropes(config, rotated_dim, family.has_local_rope)
         max_context_len = _max_context_len(config, ropes)
         activation = _activation(config)
+        key_dim = head_dim if latent is None else latent.key_dim
+        layers = read_layers(config, family, key_dim, max_context_len)
+        if latent is not None:
+            layers = tuple(layer.scaled(ropes[0].score_factor) for layer in layers)
         return cls(
             architecture=architecture,
             vocab_size=config.positive("vocab_size"),
             hidden_size=config.positive("hidden_size"),
             intermediate_size=config.positive("intermediate_size"),
             num_heads=num_heads,
-            num_kv_heads=_num_kv_heads(config, num_heads),
+            num_kv_heads=_num_kv_heads(config, num_heads) if latent is None else 1,
             head_dim=head_dim,
             rms_norm_eps=config.get("rms_norm_eps", float, 1e-6),
             family=family,
             activation=activation,
+            latent=latent,
             moe=read_moe(config, family.moe, activation),
-            layers=read_layers(config, family, head_dim, max_context_len),
+            layers=layers,
             num_draft_layers=config.get("num_nextn_predict_layers", int, 0),
             ropes=ropes,
             logit_softcap=config.get("final_logit_softcapping", float, 0.0) or None,
@@ -107,6 +116,11 @@ class ModelConfig:
     @property
     def num_layers(self) -> int:
         return len(self.layers)
+
+    @property
+    def rotated_dim(self) -> int:
+        """Of a head, the dimensions that ropes are about."""
+        return self.head_dim if self.latent is None else self.latent.rope_dim
 
     @property
     def windows(self) -> tuple[int | None, ...]:

@@ -75,6 +75,8 @@ def _shared_size(config: JsonFile, family: MoeFamily, expert_size: int) -> int |
 def _have_experts(config: JsonFile) -> tuple[bool, ...]:
     dense = config.get("mlp_only_layers", list, [])
     step = config.positive("decoder_sparse_step", 1)
+    if config.positive("moe_layer_freq", 1) != 1:
+        raise ConfigError(f"{config.path}: moe_layer_freq other than 1 is not supported")
     first = config.get("first_k_dense_replace", int, 0)
     layers = range(config.positive("num_hidden_layers"))
     return tuple(
@@ -102,7 +104,7 @@ def _routing(config: JsonFile, family: MoeFamily, num_experts: int) -> RoutingPa
 
 def _groups(config: JsonFile, family: MoeFamily, num_experts: int) -> GroupLimit | None:
     num_groups = config.positive("n_group", 1)
-    if num_groups == 1:
+    if num_groups == 1 or config.get("topk_method", str, "") == "greedy":
         return None
     num_chosen = config.positive("topk_group")
     group_size = num_experts // num_groups

@@ -7,14 +7,16 @@ product where the checkpoint has two or three:
     layers.N.mlp.gate_up  = gate_proj, up_proj         [2 * intermediate, hidden]
     layers.N.qk_norm      = q_norm, k_norm             [2 * head_dim]
 
-Some checkpoints hold them joined already (qkv_proj, gate_up_proj). Those of the experts of a layer,
-which are in moe_parameters.py, are joined one after the other and then cut into one for each.
+Some checkpoints hold them joined already (qkv_proj, gate_up_proj). Those of latent attention are in
+latent_parameters.py. Those of the experts of a layer, which are in moe_parameters.py, are joined
+one after the other and then cut into one for each.
 
 Names and shapes only; the tensors themselves are decoder_weights.py's.
 """
 
 from collections.abc import Iterator
 
+from legato.engine.models.latent_parameters import latent_parameters
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.moe_parameters import ExpertLayout, moe_parameters
 from legato.engine.models.parameter import Parameter, SourceTensor, linear, single
@@ -44,7 +46,31 @@ def decoder_parameters(
 
 def _attention_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:
     """Of attention and of all norms."""
-    hidden, attention = config.hidden_size, f"model.{layer}.self_attn"
+    hidden, latent = config.hidden_size, config.latent
+
+    def norm(name: str, module: str) -> Parameter:
+        return _norm(f"{layer}.{name}", (f"model.{layer}.{module}",), hidden, config)
+
+    yield norm("attention_norm", "input_layernorm")
+    if latent is None:
+        value_dim = config.head_dim
+        yield from _projections(config, layer)
+    else:
+        value_dim = latent.value_dim
+        yield from latent_parameters(latent, config.num_heads, hidden, layer)
+    output, size = {f"model.{layer}.self_attn.o_proj": hidden}, config.num_heads * value_dim
+    yield from linear(f"{layer}.output", output, size, config.has_output_bias)
+    if config.family.has_output_norms:
+        yield norm("output_norm", "post_attention_layernorm")
+        yield norm("mlp_norm", "pre_feedforward_layernorm")
+        yield norm("down_norm", "post_feedforward_layernorm")
+    else:
+        yield norm("mlp_norm", "post_attention_layernorm")
+
+
+def _projections(config: ModelConfig, layer: str) -> Iterator[Parameter]:
+    """Of queries, keys and values."""
+    attention = f"model.{layer}.self_attn"
     query_size = config.num_heads * config.head_dim
     kv_size = config.num_kv_heads * config.head_dim
     if config.family.has_fused_projections:
@@ -52,23 +78,10 @@ def _attention_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter
     else:
         qkv = {f"{attention}.q_proj": query_size}
         qkv |= {f"{attention}.k_proj": kv_size, f"{attention}.v_proj": kv_size}
-
-    def norm(name: str, module: str) -> Parameter:
-        return _norm(f"{layer}.{name}", (f"model.{layer}.{module}",), hidden, config)
-
-    yield norm("attention_norm", "input_layernorm")
-    yield from linear(f"{layer}.qkv", qkv, hidden, config.has_qkv_bias)
+    yield from linear(f"{layer}.qkv", qkv, config.hidden_size, config.has_qkv_bias)
     if config.has_qk_norm:
         modules = (f"{attention}.q_norm", f"{attention}.k_norm")
         yield _norm(f"{layer}.qk_norm", modules, config.head_dim, config)
-    output = {f"{attention}.o_proj": hidden}
-    yield from linear(f"{layer}.output", output, query_size, config.has_output_bias)
-    if config.family.has_output_norms:
-        yield norm("output_norm", "post_attention_layernorm")
-        yield norm("mlp_norm", "pre_feedforward_layernorm")
-        yield norm("down_norm", "post_feedforward_layernorm")
-    else:
-        yield norm("mlp_norm", "post_attention_layernorm")
 
 
 def _mlp_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:

@@ -21,6 +21,7 @@ class RopeParameters:
     Attributes:
         rotated_share: of each head's dimensions; the others keep their values
         attention_factor: on cosines and sines
+        score_factor: on scores, in families that heed it
         short_factors, long_factors: [rotary_dim / 2] by which the dimensions turn slower
         is_long: sequences may outgrow the original length, and turn by the long factors from
             their first token on: keys that are stored cannot turn again
@@ -36,6 +37,7 @@ class RopeParameters:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     attention_factor: float = 1.0
+    score_factor: float = 1.0
     short_factors: tuple[float, ...] = ()
     long_factors: tuple[float, ...] = ()
     is_long: bool = False
@@ -167,6 +169,7 @@ def _read_yarn(rope: RopeParameters, fields: JsonFile) -> RopeParameters:
         beta_fast=fields.get("beta_fast", float, 32.0),
         beta_slow=fields.get("beta_slow", float, 1.0),
         attention_factor=fields.get("attention_factor", float, computed),
+        score_factor=magnitude(fields.get("mscale_all_dim", float, 0.0)) ** 2,
     )
 
 

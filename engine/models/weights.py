@@ -87,7 +87,7 @@ def _empty(parameter: Parameter, placement: Placement) -> torch.Tensor:
 def _assemble(
     tensors: dict[str, torch.Tensor], config: ModelConfig, placement: Placement
 ) -> DecoderWeights:
-    frequencies = (inverse_frequencies(rope, config.head_dim) for rope in config.ropes)
+    frequencies = (inverse_frequencies(rope, config.rotated_dim) for rope in config.ropes)
     return assemble(tensors, config, tuple(f.to(placement.device) for f in frequencies))
 
 

@@ -5,7 +5,7 @@ in every replay. Sizes alone are known to the host.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,8 +14,9 @@ from legato.kernels.backend import AttentionShape, AttentionStep
 from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.decode_attention import decode_attention
 from legato.kernels.gpu.decode_work import DecodeShape, DecodeWork, plan_decode
+from legato.kernels.gpu.latent_shape import decode_config, heads_of_group, prefill_config
 from legato.kernels.gpu.prefill_attention import choose_config, prefill_attention
-from legato.kernels.gpu.prefill_work import PrefillWork, plan_prefill
+from legato.kernels.gpu.prefill_work import PrefillConfig, PrefillWork, plan_prefill
 from legato.kernels.gpu.step_rows import plan_rows
 
 
@@ -35,18 +36,32 @@ class AttentionWorkspace:
             }
         return self._decode[kv_dtype]
 
+    def prefill_tiling(self, num_tokens: int, kv_pool: torch.Tensor) -> tuple[int, PrefillConfig]:
+        """The heads of a query that share a tile, and what tiles are cut for."""
+        num_heads = self.shape.num_heads
+        if self.shape.latent_dim is not None:
+            group = heads_of_group(num_heads)
+            return group, prefill_config(group, kv_pool.dtype)
+        config = choose_config(num_tokens, num_heads, kv_pool)
+        return num_heads // self.shape.num_kv_heads, config
+
     def _allocate(self, kv_dtype: torch.dtype, window: int | None) -> DecodeWork:
-        return DecodeWork.allocate(
-            DecodeShape(
-                max_sequences=self.shape.max_num_seqs,
-                num_heads=self.shape.num_heads,
-                num_kv_heads=self.shape.num_kv_heads,
-                head_dim=self.shape.head_dim,
-                kv_dtype=kv_dtype,
-                device=self._device,
-                window=window,
-            )
+        shape = DecodeShape(
+            max_sequences=self.shape.max_num_seqs,
+            num_heads=self.shape.num_heads,
+            num_kv_heads=self.shape.num_kv_heads,
+            head_dim=self.shape.head_dim,
+            kv_dtype=kv_dtype,
+            device=self._device,
+            window=window,
         )
+        if self.shape.latent_dim is None:
+            return DecodeWork.allocate(shape)
+        group = heads_of_group(shape.num_heads)
+        shape = replace(
+            shape, num_kv_heads=shape.num_heads // group, head_dim=self.shape.latent_dim
+        )
+        return DecodeWork.allocate(shape, decode_config(group, kv_dtype))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +91,7 @@ def plan_attention(
     step: AttentionStep, kv_pool: torch.Tensor, workspace: AttentionWorkspace
 ) -> GpuAttentionPlan:
     """Launches what plans a step; no layer may run before it."""
-    device, shape = kv_pool.device, workspace.shape
+    device = kv_pool.device
     positions = torch.empty(step.num_tokens, dtype=torch.int32, device=device)
     slots = torch.empty(step.num_tokens, dtype=torch.int64, device=device)
     plan_rows(step.batch, kv_pool.shape[4], positions, slots)
@@ -85,8 +100,7 @@ def plan_attention(
         plan_decode(step.batch, work)
     prefill = None
     if not step.is_decode:
-        config = choose_config(step.num_tokens, shape.num_heads, kv_pool)
-        group_size = shape.num_heads // shape.num_kv_heads
+        group_size, config = workspace.prefill_tiling(step.num_tokens, kv_pool)
         prefill = PrefillWork.allocate(
             step.batch.max_sequences, step.num_tokens, group_size, config, device
         )

@@ -58,28 +58,30 @@ def _merge_parts(
 ):
     """Sums up parts that lie side by side in registers: a round waits for memory once."""
     ROWS: tl.constexpr = SHAPE.merged_rows
-    DIMS: tl.constexpr = SHAPE.dims
+    DIMS: tl.constexpr = SHAPE.merged_dims
+    ALL_DIMS: tl.constexpr = SHAPE.dims
     rows = tl.arange(0, ROWS)
-    dims = tl.arange(0, DIMS)
-    outputs, lses = _load_parts(partial_outputs, partial_lses, 0, num_parts, SHAPE)
-    lse = _merged_lse(partial_lses, num_parts, SHAPE)
-    result = tl.zeros([ROWS, DIMS], tl.float32)
-    for first_part in range(0, num_parts, SHAPE.merged_parts):
-        weights = tl.exp2(lses - lse[:, None])
-        result += tl.sum(outputs * weights[:, :, None], 1)
-        outputs, lses = _load_parts(
-            partial_outputs, partial_lses, first_part + SHAPE.merged_parts, num_parts, SHAPE
-        )
-    offsets = rows[:, None] * SHAPE.head_dim + dims[None, :]
-    mask = (rows < SHAPE.group)[:, None] & (dims < SHAPE.head_dim)[None, :]
-    tl.store(output + offsets, result * value_scale, mask)
+    for first_dim in tl.static_range(0, ALL_DIMS, DIMS):
+        dims = first_dim + tl.arange(0, DIMS)
+        outputs, lses = _load_parts(partial_outputs, partial_lses, 0, num_parts, dims, SHAPE)
+        lse = _merged_lse(partial_lses, num_parts, SHAPE)
+        result = tl.zeros([ROWS, DIMS], tl.float32)
+        for first_part in range(0, num_parts, SHAPE.merged_parts):
+            weights = tl.exp2(lses - lse[:, None])
+            result += tl.sum(outputs * weights[:, :, None], 1)
+            next_part = first_part + SHAPE.merged_parts
+            outputs, lses = _load_parts(
+                partial_outputs, partial_lses, next_part, num_parts, dims, SHAPE
+            )
+        offsets = rows[:, None] * SHAPE.head_dim + dims[None, :]
+        mask = (rows < SHAPE.group)[:, None] & (dims < SHAPE.head_dim)[None, :]
+        tl.store(output + offsets, result * value_scale, mask)
 
 
 @triton.jit
-def _load_parts(partial_outputs, partial_lses, first_part, num_parts, SHAPE: tl.constexpr):
+def _load_parts(partial_outputs, partial_lses, first_part, num_parts, dims, SHAPE: tl.constexpr):
     """Some parts' outputs, [rows, parts, dims], and log-sum-exps, [rows, parts]."""
     rows = tl.arange(0, SHAPE.merged_rows)
-    dims = tl.arange(0, SHAPE.dims)
     part = first_part + tl.arange(0, SHAPE.merged_parts)
     lses = _load_lses(partial_lses, part, num_parts, SHAPE)
     row_of_place = _place(part)[None, :] * SHAPE.group + rows[:, None]

@@ -9,6 +9,8 @@ from legato.kernels.gpu.attention_plan import (
 from legato.kernels.gpu.block_push import digest_blocks, push_blocks
 from legato.kernels.gpu.expert_routing import route_tokens
 from legato.kernels.gpu.experts import add_experts_
+from legato.kernels.gpu.latent_attention import latent_attention
+from legato.kernels.gpu.latent_input import rotate_and_write_latent
 from legato.kernels.gpu.linear import gated_linear, linear, linear_add_, linear_float32
 from legato.kernels.gpu.logprobs import token_logprobs
 from legato.kernels.gpu.norm import add_normed_, rms_norm
@@ -27,6 +29,7 @@ __all__ = [
     "count_tokens_",
     "digest_blocks",
     "gated_linear",
+    "latent_attention",
     "linear",
     "linear_add_",
     "linear_float32",
@@ -36,6 +39,7 @@ __all__ = [
     "rms_norm",
     "rotary_tables",
     "rotate_and_write",
+    "rotate_and_write_latent",
     "route_tokens",
     "sample",
     "set_counts_",

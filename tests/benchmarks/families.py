@@ -49,7 +49,8 @@ class Limits:
         values = sum(self._size(p) * (share if p.num_stacked else 1) for p in self._matrices())
         for layer in config.layers:
             seen = min(context, layer.params.window or context)
-            values += batch * seen * 2 * config.num_kv_heads * config.head_dim
+            parts = 2 if config.latent is None else 1  # keys and values, or what is both
+            values += batch * seen * parts * config.num_kv_heads * config.head_dim
         return VALUE_BYTES * values / READ_BYTES_PER_S
 
     def prefill_s(self, num_tokens: int) -> float:
@@ -60,8 +61,13 @@ class Limits:
         flop = 2 * num_tokens * (values - head)
         for layer in config.layers:
             seen = min(num_tokens / 2, layer.params.window or num_tokens)
-            flop += 4 * num_tokens * seen * config.num_heads * config.head_dim
+            flop += 2 * num_tokens * seen * config.num_heads * self._attention_dims()
         return flop / FLOP_PER_S
+
+    def _attention_dims(self) -> int:
+        """Of a head's key and value, as small as they can be."""
+        latent = self.config.latent
+        return 2 * self.config.head_dim if latent is None else latent.key_dim + latent.value_dim
 
     def _matrices(self) -> list[Parameter]:
         """All but embeddings, of which few rows are read; a tied one is the head."""

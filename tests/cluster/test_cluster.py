@@ -46,8 +46,11 @@ async def test_disaggregated_answers_equal_those_of_one_engine(
         assert outcomes.count("handed_over") >= len(PROMPTS)
 
 
-async def test_experts_answer_the_same_on_two_workers(tmp_path: Path) -> None:
-    model = TRAPS["qwen3_moe"].make(tmp_path)
+@pytest.mark.parametrize("family", ["qwen3_moe", "deepseek_v3"])
+async def test_experts_and_latents_answer_the_same_on_two_workers(
+    tmp_path: Path, family: str
+) -> None:
+    model = TRAPS[family].make(tmp_path)
     async with cluster(model) as running:
         answers = await asyncio.gather(*(running.generate(greedy(p, 40)) for p in PROMPTS))
         assert set(running.seen.decisions) == {Decision.DISAGGREGATED}

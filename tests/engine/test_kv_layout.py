@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from legato.engine.config import CacheOptions
@@ -23,6 +25,12 @@ def test_a_block_holds_keys_and_values_of_all_layers() -> None:
     assert SPEC.pool_shape(5) == (5, 3, 2, 2, 4, 8)
     assert SPEC.bytes_per_block == 3 * 2 * 2 * 4 * 8 * 2
     assert [SPEC.num_blocks_of(tokens) for tokens in (0, 1, 4, 5)] == [0, 1, 1, 2]
+
+
+def test_where_values_are_parts_of_keys_a_block_holds_keys_alone() -> None:
+    spec = replace(SPEC, num_kv_heads=1, head_dim=576, has_values=False)
+    assert spec.pool_shape(5) == (5, 3, 1, 1, 4, 576)
+    assert spec.bytes_per_token == 3 * 576 * 2
 
 
 def test_by_default_a_hosts_pool_holds_what_the_sequences_may_need() -> None:

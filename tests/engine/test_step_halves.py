@@ -39,7 +39,10 @@ SIZES = {
 PADDED = BodySize(num_tokens=40, num_sequences=6, num_samples=6, is_decode=False)
 
 
-@pytest.fixture(scope="module", params=["qwen3", "phi3", "gemma2", "gemma3", "glm4_moe"])
+FAMILIES = ("qwen3", "phi3", "gemma2", "gemma3", "glm4_moe", "deepseek_v3")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
     directory: Path = tmp_path_factory.mktemp("model")
     trap = TRAPS[request.param]
@@ -60,6 +63,7 @@ class Engine:
             config.head_dim,
             LIMITS.max_num_seqs,
             config.windows,
+            None if config.latent is None else config.latent.latent_dim,
         )
         weights = runner.model.weights
         self.halves = StepHalves(weights, config, kernels, self.state, shape)
