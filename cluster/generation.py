@@ -39,3 +39,4 @@ class GenerationEvent(msgspec.Struct, frozen=True):
     # With the first event, if asked for: of each token of the prompt but the first.
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     embedding: bytes = b""  # of the prompt, likewise: little-endian float32
+    worker: str | None = None  # that generated this; None: the same one as before

@@ -87,7 +87,8 @@ class Run:
         self.placed_at = 0.0  # time.monotonic() of the last placement
         self.is_disaggregated = False  # of the last attempt
         self.was_handed_over = False  # in any attempt
-        self._early: dict[int, Tokens] = {}
+        self._early: dict[int, tuple[Tokens, str]] = {}  # by position; with their worker
+        self._worker: str | None = None  # where the last event came from
         self._events: deque[GenerationEvent] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._is_first = True
@@ -163,16 +164,16 @@ class Run:
         if message.finish_reason is not None:
             self._leave(half)
         if not self._early and message.position <= len(self.output_token_ids):
-            self._emit(message)
+            self._emit(message, half.link.name)
             return
-        self._early[message.position] = message
+        self._early[message.position] = message, half.link.name
         while self._early:
             position = min(self._early)
             if position > len(self.output_token_ids):
                 return
-            self._emit(self._early.pop(position))
+            self._emit(*self._early.pop(position))
 
-    def _emit(self, message: Tokens) -> None:
+    def _emit(self, message: Tokens, worker: str) -> None:
         """Passes on what is new in a message that continues (or repeats) the output."""
         num_known = len(self.output_token_ids) - message.position
         token_ids = message.token_ids[num_known:]
@@ -190,9 +191,11 @@ class Run:
                 self._timeline() if self._is_first or is_last else None,
                 tuple(message.prompt_logprobs),
                 message.embedding,
+                None if worker == self._worker else worker,
             )
         )
         self._is_first = False
+        self._worker = worker
         if is_last:
             self.end(cancel=True)
 

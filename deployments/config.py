@@ -41,8 +41,8 @@ class ClusterOptions:
     router_replicas: int = option(1, "processes that speak HTTP with clients", minimum=1)
     kv_transport: str = option(
         "auto",
-        "how KV blocks pass between workers; auto: shared memory on one host, else Ray's object "
-        "store",
+        "how KV blocks pass between workers; auto: CUDA IPC or shared memory on one host, else Ray's "
+        "object store",
         ("auto", "object_store"),
     )
     local_prefill_max_tokens: int | None = option(
@@ -99,6 +99,7 @@ class ServerOptions:
         "of embeddings: the last token's hidden state, or the mean of all; default: last",
         ("last", "mean"),
     )
+    playground: bool = option(True, "a page at / to chat with the model and to watch requests")
     max_body_bytes: int = option(16 << 20, "longest request body that is read", minimum=1)
     max_stored_responses: int = option(
         1000,

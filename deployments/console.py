@@ -91,6 +91,8 @@ def banner(config: AppConfig, descriptions: list[WorkerDescription], seconds: fl
         )
     url = _url(config)
     lines.append(f"Ready in {seconds:.1f} s: {url}")
+    if config.server.playground:
+        lines.append(f"To chat with it and watch its requests: open {url}/ in a browser")
     if config.server.api_key:
         lines.append("The lines below take one of your keys from VLLM_API_KEY.")
     lines += [

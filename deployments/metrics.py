@@ -129,6 +129,10 @@ class ServingMetrics:
         """The worker is gone, and its series with it."""
         self._workers.forget(worker)
 
+    def worker_reports(self) -> list[Report]:
+        """The last report of each worker."""
+        return self._workers.reports()
+
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
         return render_registry(self._registry)
@@ -248,8 +252,11 @@ class WorkerReports(Collector):
     def forget(self, worker: str) -> None:
         self._reports.pop(worker, None)
 
+    def reports(self) -> list[Report]:
+        return list(self._reports.values())
+
     def collect(self) -> Iterator[Metric]:
-        reports = list(self._reports.values())
+        reports = self.reports()
         for name, (text, values) in self._gauges(reports).items():
             gauge = GaugeMetricFamily(name, text, labels=_WORKER_LABELS)
             for report, value in zip(reports, values, strict=True):

@@ -31,6 +31,7 @@ from legato.deployments.openai.app import create_app
 from legato.deployments.openai.backend import Backend
 from legato.deployments.openai.grammar_service import GrammarService
 from legato.deployments.openai.message.dialect import find_dialect
+from legato.deployments.openai.playground import Playground
 from legato.deployments.openai.rate_limits import RateLimiter, RateLimits
 from legato.deployments.openai.responses.store import ResponseStore, StoreLimits
 from legato.deployments.openai.service import ApiKeys, ApiService, Limits, ServingInfo
@@ -231,6 +232,7 @@ def _api_service(
             RateLimits(config.server.max_requests_per_minute, config.server.max_tokens_per_minute)
         ),
         responses=ResponseStore(StoreLimits(config.num_stored_responses)),
+        playground=Playground.load() if config.server.playground else None,
     )
 
 

@@ -40,7 +40,8 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 
 def test_flags_in_the_readme_exist() -> None:
-    known = {"--" + name.replace("_", "-") for name in option_fields(AppConfig)} | {
+    names = [name.replace("_", "-") for name in option_fields(AppConfig)]
+    known = {f"{dashes}{name}" for name in names for dashes in ("--", "--no-")} | {
         "--config",
         "--help",
         "--version",

@@ -22,10 +22,12 @@ import importlib, json, sys
 from importlib.metadata import entry_points, version
 names = json.loads(sys.argv[1])
 places = [importlib.import_module(name).__file__ for name in names]
+from legato.deployments.openai.playground import Playground
 from legato.engine.builtin_model import builtin_model_directory
+pages = sorted(Playground.load().files)
 files = sorted(path.name for path in builtin_model_directory().iterdir())
 (command,) = entry_points(group="console_scripts", name="legato")
-print(json.dumps([places, files, version("legato-llm"), callable(command.load())]))
+print(json.dumps([places, files, pages, version("legato-llm"), callable(command.load())]))
 """
 
 
@@ -86,9 +88,10 @@ def test_every_module_imports_from_the_wheel_and_from_another_folder(
     elsewhere.mkdir()
     names = [module.name for module in modules(*PACKAGE_FOLDERS)]
     output = run(python, "-c", IMPORT_ALL, json.dumps(names), cwd=elsewhere)
-    places, model_files, version, has_command = json.loads(output.splitlines()[-1])
+    places, model_files, pages, version, has_command = json.loads(output.splitlines()[-1])
     assert all(place.startswith(str(tmp_path)) for place in places)
     assert {"config.json", "tokenizer.json", "model.safetensors"} <= set(model_files)
+    assert {"/", "/playground/page.js", "/playground/page.css"} <= set(pages)
     assert version == pyproject()["project"]["version"]
     assert has_command
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from legato.deployments.openai.auth import AuthenticationLayer
+from legato.deployments.openai.auth import PUBLIC_PATHS, AuthenticationLayer
 from legato.deployments.openai.embedding_endpoints import (
     create_embeddings,
     create_scores,
@@ -38,6 +38,7 @@ from legato.deployments.openai.info_endpoints import (
     retrieve_model,
     version,
 )
+from legato.deployments.openai.playground_endpoints import activity, page_file
 from legato.deployments.openai.responses.endpoints import (
     cancel_response,
     count_tokens,
@@ -83,14 +84,23 @@ _ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
 
 def create_app(service: ApiService) -> Starlette:
     """The application; it owns nothing of `service` and starts nothing."""
+    pages = service.playground.files if service.playground is not None else {}
+    endpoints = list(_ENDPOINTS)
+    if pages:  # and what they watch
+        endpoints += [("GET", path, partial(page_file, file)) for path, file in pages.items()]
+        endpoints.append(("GET", "/activity", activity))
     app = Starlette(
         routes=[
             Route(path, partial(endpoint, service), methods=[method])
-            for method, path, endpoint in _ENDPOINTS
+            for method, path, endpoint in endpoints
         ],
         middleware=[
             Middleware(ErrorBoundary),
-            Middleware(AuthenticationLayer, api_keys=service.api_keys),
+            Middleware(
+                AuthenticationLayer,
+                api_keys=service.api_keys,
+                public_paths=PUBLIC_PATHS | pages.keys(),
+            ),
         ],
         exception_handlers={
             HTTPException: respond_to_http_exception,

@@ -18,13 +18,16 @@ _SCHEME = b"bearer "
 
 
 class AuthenticationLayer:
-    def __init__(self, app: ASGIApp, api_keys: ApiKeys) -> None:
+    def __init__(
+        self, app: ASGIApp, api_keys: ApiKeys, public_paths: frozenset[str] = PUBLIC_PATHS
+    ) -> None:
         self._app = app
         self._api_keys = api_keys
+        self._public_paths = public_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_open = not self._api_keys.digests or scope["type"] == "lifespan"
-        if not is_open and scope["path"] not in PUBLIC_PATHS:
+        if not is_open and scope["path"] not in self._public_paths:
             digest = self._api_keys.match(_bearer_token(scope))
             if digest is None:
                 await _refusal()(scope, receive, send)

@@ -54,7 +54,8 @@ async def plan_embeddings(
     check_priority_and_salt(intent.fields.priority, intent.fields.cache_salt)
     params = SamplingParams(temperature=0, max_tokens=1, pooling=service.info.pooling)
     prompts = await asyncio.gather(*(_to_prompt(service, intent, one, params) for one in inputs))
-    budget = service.rate_limits.budget_of(tenant(intent.http.scope))
+    client = tenant(intent.http.scope)
+    budget = service.rate_limits.budget_of(client)
     budget.admit(sum(len(prompt.token_ids) for prompt in prompts))
     salt = cache_salt(intent.http.scope, intent.fields.cache_salt)
     requests = [
@@ -70,6 +71,7 @@ async def plan_embeddings(
             options=OutputOptions(prompt_alone=True),
             arrived_s=intent.arrived_s,
             budget=budget,
+            tenant=client,
         )
         for start in range(0, len(requests), size)
     ]

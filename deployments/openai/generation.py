@@ -63,6 +63,7 @@ class GenerationPlan:
     arrived_s: float  # on the monotonic clock
     reading: MessageReading | None = None  # of the answers' text; None: it is what it is
     budget: KeyBudget | None = None  # that pays for the answers; the prompts are paid for
+    tenant: bytes = b""  # whose request it is: see auth.tenant
 
     @property
     def num_answers(self) -> int:
@@ -100,9 +101,15 @@ class Generation:
         )
         admission_s = time.monotonic() - self._plan.arrived_s
         self._records = [
-            SequenceRecord(self._service.metrics, self._plan.arrived_s, admission_s)
-            for _ in requests
+            SequenceRecord(
+                self._service.metrics,
+                self._plan.arrived_s,
+                admission_s,
+                len(request.prompt_token_ids),
+            )
+            for request in requests
         ]
+        self._service.recent.add(self._plan.tenant, self._records)
         if len(requests) == 1:
             await self._follow(0, emit)
         else:
@@ -167,4 +174,4 @@ class Generation:
             end = "error"
             raise
         finally:
-            record.end(len(request.prompt_token_ids), end)
+            record.end(end)

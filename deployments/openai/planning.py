@@ -108,7 +108,8 @@ def plan_generation(
             requests.append(
                 GenerationRequest(prompt.token_ids, params, seed, fields.priority, salt)
             )
-    budget = service.rate_limits.budget_of(tenant(intent.http.scope))
+    client = tenant(intent.http.scope)
+    budget = service.rate_limits.budget_of(client)
     budget.admit(sum(len(prompt.token_ids) for prompt in prompts))
     return GenerationPlan(
         model=service.info.resolve_model(fields.model),
@@ -118,6 +119,7 @@ def plan_generation(
         arrived_s=intent.arrived_s,
         reading=intent.reading,
         budget=budget,
+        tenant=client,
     )
 
 

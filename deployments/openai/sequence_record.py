@@ -12,15 +12,22 @@ class SequenceRecord:
 
     Args:
         arrived_s: when the request arrived, on the monotonic clock.
-        admission_s: from then until the sequence was given to the backend.
+        admission_s: seconds from then until the sequence was given to the backend.
     """
 
-    def __init__(self, metrics: ServingMetrics, arrived_s: float, admission_s: float) -> None:
+    def __init__(
+        self, metrics: ServingMetrics, arrived_s: float, admission_s: float, num_prompt_tokens: int
+    ) -> None:
+        self.arrived_s = arrived_s
+        self.num_prompt_tokens = num_prompt_tokens
+        self.ttft_s: float | None = None
+        self.workers: list[tuple[str, float]] = []  # that generated it, each from its first token
+        self.outcome: str | None = None  # one of the metrics' FINISH_REASONS; None: it goes on
+        self.e2e_s: float | None = None
         self.timeline: dict[str, float] = {}  # seconds by stage, and transfer_bytes
         self.num_tokens = 0
         self.num_cached_tokens = 0
         self._metrics = metrics
-        self._arrived_s = arrived_s
         self._admission_s = admission_s
         self._last_event_s: float | None = None
 
@@ -32,18 +39,22 @@ class SequenceRecord:
             self._take_first(event, now_s)
         elif event.timeline is not None:
             self.timeline |= _pick(event.timeline, (*HANDOVER_STAGES, "transfer_bytes"))
+        if event.worker is not None:
+            self.workers.append((event.worker, now_s - self.arrived_s))
         self._last_event_s = now_s
         self.num_tokens += len(event.token_ids)
         self._metrics.observe_tokens(len(event.token_ids), gap_s)
 
-    def end(self, num_prompt_tokens: int, reason: str) -> None:
+    def end(self, reason: str) -> None:
         """Notes the end, for one of the metrics' FINISH_REASONS."""
+        self.outcome = reason
+        self.e2e_s = time.monotonic() - self.arrived_s
         self._metrics.observe_finish(
             FinishedSequence(
                 reason=reason,
-                num_prompt_tokens=num_prompt_tokens,
+                num_prompt_tokens=self.num_prompt_tokens,
                 num_generated_tokens=self.num_tokens,
-                e2e_s=time.monotonic() - self._arrived_s,
+                e2e_s=self.e2e_s,
                 handover=_pick(self.timeline, HANDOVER_STAGES),
             )
         )
@@ -51,7 +62,7 @@ class SequenceRecord:
     def _take_first(self, event: GenerationEvent, now_s: float) -> None:
         """Completes the stages, so that those before the first token add up to its time."""
         self.num_cached_tokens = event.num_cached_tokens or 0
-        ttft_s = now_s - self._arrived_s
+        self.ttft_s = ttft_s = now_s - self.arrived_s
         stages = dict(event.timeline or {})
         stages["admission"] = stages.get("admission", 0.0) + self._admission_s
         known_s = stages["admission"] + stages.get("queue", 0.0) + stages.get("prefill", 0.0)

@@ -9,7 +9,9 @@ from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.backend import Backend
 from legato.deployments.openai.grammar_service import GrammarService
 from legato.deployments.openai.message.dialect import Dialect
+from legato.deployments.openai.playground import Playground
 from legato.deployments.openai.rate_limits import RateLimiter
+from legato.deployments.openai.recent import RecentSequences
 from legato.deployments.openai.responses.live import LiveResponses
 from legato.deployments.openai.responses.store import ResponseStore
 from legato.deployments.openai.tokenizer import TokenizerService
@@ -84,3 +86,5 @@ class ApiService:
     rate_limits: RateLimiter = field(default_factory=RateLimiter)
     responses: ResponseStore = field(default_factory=ResponseStore)
     live_responses: LiveResponses = field(default_factory=LiveResponses)
+    recent: RecentSequences = field(default_factory=RecentSequences)
+    playground: Playground | None = None  # None: there is no page, and nothing to watch

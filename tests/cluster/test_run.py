@@ -31,7 +31,8 @@ LOST = Failed(1, "lost", "the worker was lost")
 class Link:
     """Stands for the stream to one worker; remembers how the request left it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.drops: list[bool] = []  # one for each drop: whether the worker was told to stop
 
     def next_request(self) -> int:
@@ -46,7 +47,7 @@ class Pair:
 
     def __init__(self, is_disaggregated: bool = True) -> None:
         self.run = Run(REQUEST)
-        self.p_link, self.d_link = Link(), Link()
+        self.p_link, self.d_link = Link("P"), Link("D")
         self.p = RunHalf(self.run, cast(WorkerLink, self.p_link))
         self.d = RunHalf(self.run, cast(WorkerLink, self.d_link))
         self.run.begin(Attempt(self.p if is_disaggregated else None, self.d))
@@ -85,6 +86,15 @@ async def test_tokens_come_first_from_the_prefill_worker_and_then_from_the_other
     assert pair.run.output_token_ids == OUTPUT
     assert pair.p_link.drops == [False]
     assert not pair.is_working
+
+
+async def test_an_event_names_its_worker_where_it_is_another_one_than_before() -> None:
+    pair = Pair()
+    pair.d.on_message(tokens(2))  # early
+    pair.p.on_message(tokens(0))
+    pair.p.on_message(tokens(1))
+    pair.d.on_message(tokens(3, 3))
+    assert [event.worker for event in await pair.events()] == ["P", None, "D", None]
 
 
 async def test_a_token_that_comes_early_waits_for_those_before_it() -> None:
@@ -193,7 +203,7 @@ async def test_the_next_attempt_goes_on_where_the_last_one_broke_off() -> None:
     pair.d.on_message(tokens(4))  # early, and of no use any more
     pair.d.on_message(LOST)
     assert await pair.output() == OUTPUT[:2]
-    link = Link()
+    link = Link("E")
     again = RunHalf(pair.run, cast(WorkerLink, link))
     pair.run.begin(Attempt(decode=again))
     pair.d.on_message(tokens(2))  # a straggler of the first attempt

@@ -79,6 +79,7 @@ def test_the_banner_says_what_operators_look_for() -> None:
         "KV cache size: 16,000 tokens",
         "maximum concurrency for 4,000 tokens per request: 4.0x",
         "Ready in 12.3 s: http://127.0.0.1:8123",
+        "open http://127.0.0.1:8123/ in a browser",
     ):
         assert part in text
 
