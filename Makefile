@@ -20,7 +20,7 @@ dev: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	.venv/bin/python -m pip install --disable-pip-version-check -e '.[dev,clients]' -c constraints.txt
 	mkdir -p .types && ln -sfn .. .types/legato
 	touch $@
 

@@ -41,8 +41,8 @@ class ClusterOptions:
     router_replicas: int = option(1, "processes that speak HTTP with clients", minimum=1)
     kv_transport: str = option(
         "auto",
-        "how KV blocks pass between workers; auto: CUDA IPC or shared memory on one host, else Ray's "
-        "object store",
+        "how KV blocks pass between workers; auto: CUDA IPC or shared memory on one host, else "
+        "Ray's object store",
         ("auto", "object_store"),
     )
     local_prefill_max_tokens: int | None = option(

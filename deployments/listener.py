@@ -11,16 +11,24 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from legato.deployments.openai.errors import ErrorBody, ErrorEnvelope, error_type
 from legato.engine.errors import ConfigError
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 CLOSE_S = 5
 MAX_HEAD_BYTES = 64 << 10
+_REFUSAL_HEAD = (
+    "HTTP/1.1 400 Bad Request\r\n"
+    "content-type: application/json\r\n"
+    "content-length: {num_bytes}\r\n"
+    "connection: close\r\n\r\n"
+)
 
 
 def bind(host: str, port: int, shares_port: bool) -> socket.socket:
@@ -52,8 +60,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _BoundedHead(HttpToolsProtocol):
-    """Refuses an endless head, which the parser would collect until the memory is full."""
+class _StrictProtocol(HttpToolsProtocol):
+    """Refuses an endless head, which the parser would collect until the memory is full.
+
+    What never becomes a request is refused in the shape of all other refusals.
+    """
 
     _in_head = False
     _num_head_bytes = 0  # beyond those that came together with its first one
@@ -65,6 +76,11 @@ class _BoundedHead(HttpToolsProtocol):
                 self.send_400_response(f"The head is longer than {MAX_HEAD_BYTES} bytes.")
                 return
         super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        body = msgspec.json.encode(ErrorEnvelope(ErrorBody(msg, error_type(400))))
+        self.transport.write(_REFUSAL_HEAD.format(num_bytes=len(body)).encode() + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._in_head, self._num_head_bytes = True, 0
@@ -81,7 +97,7 @@ class Listener:
     def __init__(self, app: ASGIApp, sock: socket.socket) -> None:
         config = uvicorn.Config(
             app,
-            http=_BoundedHead,
+            http=_StrictProtocol,
             access_log=False,
             log_level="warning",
             lifespan="off",

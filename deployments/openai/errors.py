@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from legato.deployments.openai.request_id import HEADER, name_request, request_id
 from legato.engine.errors import (
     CapacityError,
     LegatoError,
@@ -93,7 +94,7 @@ def respond_to_legato_error(request: Request, error: Exception) -> Response:
     """Starlette's exception handler for the errors of our tree."""
     status, envelope = describe(error)
     if status == 500:
-        logger.error("request failed: %s", error)
+        logger.error("request %s failed: %s", request_id(request.scope), error)
     headers = None
     if isinstance(error, CapacityError):
         headers = {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
@@ -114,7 +115,11 @@ def respond_to_http_exception(request: Request, error: Exception) -> Response:
 
 
 class ErrorBoundary:
-    """The outermost layer: an unexpected exception is logged, and the client gets an answer."""
+    """The outermost layer: an unexpected exception is logged, and the client gets an answer.
+
+    It names the request, too: it sees everything that is sent already, and a layer more would be
+    paid for by each token of a stream.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -123,16 +128,20 @@ class ErrorBoundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        name = name_request(scope)
         started = False
 
         async def send_and_note(message: Message) -> None:
             nonlocal started
-            started = True
+            if not started:  # it is the answer's head
+                headers = [*message.get("headers", ()), (HEADER, name.encode())]
+                message = {**message, "headers": headers}
+                started = True
             await send(message)
 
         try:
             await self._app(scope, receive, send_and_note)
         except Exception as error:
-            logger.exception("unexpected error in %s", scope["path"][:200])
+            logger.exception("unexpected error in %s, request %s", scope["path"][:200], name)
             if not started:
-                await error_response(*describe(error))(scope, receive, send)
+                await error_response(*describe(error))(scope, receive, send_and_note)

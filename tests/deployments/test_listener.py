@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import Iterator
 
@@ -118,6 +119,22 @@ async def test_an_endless_head_is_refused_and_a_long_one_is_not(
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
         await listener.stop()
+
+
+async def test_what_is_no_http_is_refused_in_the_shape_of_every_refusal() -> None:
+    sock = bind(HOST, 0, shares_port=False)
+    sock.listen()
+    listener = Listener(SlowAnswer(), sock)
+    listener.start()
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        writer.write(b"ODD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await listener.stop()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert f"content-length: {len(body)}".encode() in head
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
 async def test_a_listener_that_never_started_can_be_stopped() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 from legato.engine.builtin_model import builtin_model_directory
 from legato.engine.llm import LLM
@@ -284,6 +285,62 @@ def test_the_clients_error_classes_fit_what_went_wrong(client: openai.OpenAI, mo
     with pytest.raises(openai.BadRequestError) as wrong:
         client.chat.completions.create(model=model, messages=MESSAGES, temperature=-1)
     assert wrong.value.param == "temperature"
+
+
+class Place(BaseModel):
+    city: str = Field(max_length=20)
+
+
+def test_the_chat_stream_helper_tells_of_each_piece_and_of_the_whole(
+    client: openai.OpenAI, model: str
+) -> None:
+    greeting: list[Any] = [{"role": "user", "content": "Hello"}]
+    asked: dict[str, Any] = {"model": model, "messages": greeting, "temperature": 0}
+    whole = client.chat.completions.create(max_tokens=100, **asked).choices[0].message.content
+    with client.chat.completions.stream(max_tokens=100, **asked) as stream:
+        deltas = [event.delta for event in stream if event.type == "content.delta"]
+        final = stream.get_final_completion()
+    assert "".join(deltas) == final.choices[0].message.content == whole
+    assert len(deltas) > 1
+
+
+def test_the_parse_helpers_give_an_object_of_the_class(client: openai.OpenAI, model: str) -> None:
+    question: list[Any] = [{"role": "user", "content": "Where is the tower?"}]
+    chat = client.chat.completions.parse(
+        model=model, messages=question, response_format=Place, temperature=0, max_tokens=100
+    )
+    response = client.responses.parse(
+        model=model, input=question, text_format=Place, temperature=0, max_output_tokens=100
+    )
+    assert isinstance(chat.choices[0].message.parsed, Place)
+    assert response.output_parsed == chat.choices[0].message.parsed
+
+
+async def test_the_response_stream_helper_ends_in_the_whole(server: Server, model: str) -> None:
+    asked: dict[str, Any] = {"model": model, "input": "Hello", "temperature": 0}
+    async with server.async_client() as aclient:
+        whole = await aclient.responses.create(max_output_tokens=50, **asked)
+        async with aclient.responses.stream(max_output_tokens=50, **asked) as stream:
+            deltas = [e.delta async for e in stream if e.type == "response.output_text.delta"]
+            final = await stream.get_final_response()
+    assert "".join(deltas) == final.output_text == whole.output_text
+
+
+def test_the_name_of_a_request_goes_there_and_back(client: openai.OpenAI, model: str) -> None:
+    ask = client.completions.with_raw_response.create
+    mine = ask(model=model, prompt=PROMPT, max_tokens=1, extra_headers={"x-request-id": "mine"})
+    assert mine.headers["x-request-id"] == "mine"
+    assert ask(model=model, prompt=PROMPT, max_tokens=1).headers["x-request-id"].startswith("req_")
+
+
+def test_a_client_that_times_out_leaves_nothing_behind(
+    server: Server, client: openai.OpenAI, model: str
+) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        client.completions.create(
+            model=model, prompt=PROMPT, max_tokens=1900, timeout=0.3, **GREEDY
+        )
+    server.wait_until_idle()
 
 
 def _token_ids(choice: Any) -> list[int]:
