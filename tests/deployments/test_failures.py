@@ -15,9 +15,10 @@ REPLACED_S = 30.0
 BUSY_SHARE = 3.0
 NUM_WATCHED = 100  # tokens of each answer
 GREEDY: dict[str, Any] = {
-    "max_tokens": 700,
+    "max_tokens": 1000,
     "temperature": 0,
-    "extra_body": {"ignore_eos": True, "return_token_ids": True},
+    # Behind its end the model writes special tokens: without a text they would not be sent.
+    "extra_body": {"ignore_eos": True, "return_token_ids": True, "skip_special_tokens": False},
 }
 
 
