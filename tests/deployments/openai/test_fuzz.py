@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -39,9 +39,14 @@ FEW = settings(
 
 
 @pytest.fixture(autouse=True)
-def quiet_logs() -> None:
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+def quiet_logs() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in QUIET]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 async def answer_to(sent: FuzzRequest) -> httpx.Response:
