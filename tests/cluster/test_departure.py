@@ -10,9 +10,16 @@ from legato.cluster.departure import depart
 from legato.cluster.placement import Role
 from legato.cluster.wire import Report
 from legato.engine.errors import NoWorkerError
+from legato.tests.checkpoints import make_checkpoint
 from legato.tests.cluster.harness import Cluster, cluster, greedy
 
 LONG = greedy([5, 6, 7] * 12, 300)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So deep that LONG takes seconds: reports come, and workers go, while it runs."""
+    return make_checkpoint(tmp_path_factory.mktemp("deep"), "llama", num_hidden_layers=32)
 
 
 def _num_leaving(running: Cluster) -> int:
@@ -38,6 +45,7 @@ async def test_a_worker_ends_its_sequences_and_takes_no_new_ones(
     async with cluster(model, num_prefill=1, num_decode=2) as running:
         expected = await running.generate(LONG)
         for gang in running.gangs[:2]:  # the prefill worker, and one that decodes
+            await running.until_idle()
             streams = [asyncio.create_task(running.generate(LONG)) for _ in range(4)]
             await running.until(lambda: sum(map(_num_running, running.client.reports())) >= 3)
             departure = asyncio.create_task(depart(gang, timeout_s=60))
@@ -58,6 +66,7 @@ async def test_what_outlasts_the_time_to_leave_goes_on_elsewhere(
 ) -> None:
     async with cluster(model, num_prefill=0, num_decode=2) as running:
         expected = await running.generate(LONG)
+        await running.until_idle()  # or the last reports would tell of this one
         stream = asyncio.create_task(running.generate(LONG))
         await running.until(lambda: any(map(_num_running, running.client.reports())))
         (busy,) = (one.worker for one in running.client.reports() if one.num_running)

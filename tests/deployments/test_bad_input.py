@@ -321,6 +321,7 @@ def test_a_client_that_leaves_frees_everything_soon(server: Server, stream: bool
         ).encode()
         head = f"POST {COMPLETIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(content)}\r\n\r\n"
         for leaves_at_once in (True, False):
+            server.wait_until_idle()  # or what is at work could be the one before
             with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
                 sock.sendall(head.encode() + content)
                 if not leaves_at_once:
