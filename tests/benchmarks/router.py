@@ -16,7 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +36,7 @@ from legato.deployments.router import RouterOptions
 from legato.engine.models.model_config import ModelConfig
 from legato.tests.benchmarks.paced_engine import PacedEngineActor
 from legato.tests.benchmarks.report import Row, show
+from legato.tests.deployments.otlp_receiver import running_receiver
 
 
 class StreamCount(asyncio.Protocol):
@@ -133,11 +134,14 @@ def router_pid(port: int) -> int:
 
 
 @contextmanager
-def router(port: int, step_s: float) -> Iterator[Any]:
+def router(port: int, step_s: float, traces_endpoint: str | None) -> Iterator[Any]:
     """A real router in front of a paced engine, whose handle it gives."""
     os.environ.update(LOCAL_ENVIRONMENT)
     start_ray()
-    config = AppConfig.from_options({"port": port, "max_num_queued_reqs": 100_000})
+    options: dict[str, Any] = {"port": port, "max_num_queued_reqs": 100_000}
+    if traces_endpoint is not None:
+        options["otlp_traces_endpoint"] = traces_endpoint
+    config = AppConfig.from_options(options)
     vocab_size = ModelConfig.load(Path(config.model.model)).vocab_size
     cluster = cluster_name(APPLICATION, config.engine)
     name = str(ActorName.fresh(cluster, Role.DECODE))
@@ -178,9 +182,13 @@ def main() -> int:
     parser.add_argument("--step-ms", type=float, default=20.0)
     parser.add_argument("--tokens", type=int, default=500, help="tokens of each stream")
     parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--traced", action="store_true", help="send a trace of each request")
     args = parser.parse_args()
     step_s = args.step_ms / 1000
-    with router(args.port, step_s) as engine:
+    with ExitStack() as stack:
+        receiver = stack.enter_context(running_receiver()) if args.traced else None
+        endpoint = receiver.endpoint if receiver else None
+        engine = stack.enter_context(router(args.port, step_s, endpoint))
         counts, cpu_s = uvloop.run(measure(args.port, args.streams, args.tokens))
         step_times: list[float] = ray.get(engine.step_times.remote())
     begun, ended = steady(counts, args.tokens)
@@ -191,6 +199,9 @@ def main() -> int:
     broken = [c for c in counts if c.finish_reason != "length" or len(c.arrivals) < args.tokens]
     must, aim = (12_000, None) if args.step_ms > 10 else (40_000, 40_000)
     load = f"{args.streams} streams, {args.step_ms:g} ms steps"
+    if receiver is not None:
+        num_traced = sum(span.name.startswith("POST") for span in receiver.spans)
+        assert num_traced >= args.streams, f"only {num_traced} requests were traced"
     rows = [
         Row(f"tokens/s, {load}", len(waits) / (ended - begun), "/s", must, aim),
         Row("router CPU per token", 1e6 * cpu_s / len(tokens), "us", 60, 30, False),
