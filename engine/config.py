@@ -54,6 +54,9 @@ class ModelOptions:
     load_format: str = option(
         "auto", "where weights come from; dummy: random ones", ("auto", "safetensors", "dummy")
     )
+    trust_remote_code: bool = option(
+        False, "run Python code that comes with the model's files, if it needs any"
+    )
     seed: int = option(0, "seed of dummy weights")
     device: str = option("auto", "auto: the GPU if there is one", ("auto", "cpu", "cuda"))
 

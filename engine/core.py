@@ -21,6 +21,7 @@ engines with the handover calls. It knows no text, no network and no other engin
 is safe to be called from two threads at a time.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
@@ -81,12 +82,15 @@ class EngineCore:
         config: EngineConfig,
         pool_factory: Callable[[KVCacheSpec, int, torch.device], torch.Tensor] = allocate_pool,
         on_progress: OnProgress = ignore_progress,
+        expects_forms: bool = False,
     ) -> "EngineCore":
         """Loads the model, allocates the KV pool, and gets ready to run.
 
         Args:
             pool_factory: makes the pool's tensor from its layout, number of blocks and device
             on_progress: told how far it has come
+            expects_forms: what structured output needs is loaded on the side, on a thread that
+                ends with it, and not when the first request asks for a form
 
         Raises:
             ConfigError: the model cannot be served as asked.
@@ -114,9 +118,12 @@ class EngineCore:
             max_num_queued_reqs=options.max_num_queued_reqs,
             enable_prefix_caching=config.cache.enable_prefix_caching,
         )
+        grammars = _grammars(config.model, limits)
+        if expects_forms and grammars is not None:
+            threading.Thread(target=grammars.load, name="vocabulary").start()
         runner.attach_pool(pool_factory(runner.kv_spec, num_blocks, device))
         runner.capture(on_progress)
-        return cls(runner, limits, grammars=_grammars(config.model, limits))
+        return cls(runner, limits, grammars=grammars)
 
     # ------------------------------------------------------------ requests
 

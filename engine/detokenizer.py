@@ -34,12 +34,19 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer, params: SamplingParams) -> None:
         self._backend = tokenizer.backend
         self._params = params
+        # Tokens that have no text: nothing need wait for what comes of them.
+        self._silent_ids = tokenizer.special_ids if params.skip_special_tokens else frozenset()
         self._stream = self._new_stream()
         self._pending: list[int] = []  # tokens whose text has not come out of the stream
         self._num_tokens = 0
         self._stops = (
             StopStrings(params.stop, params.include_stop_str_in_output) if params.stop else None
         )
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether tokens that were fed have text which is still to come out."""
+        return bool(self._pending) or (self._stops is not None and self._stops.holds_text)
 
     def feed(
         self, token_ids: Sequence[int], finished: bool = False, stop_token_id: int | None = None
@@ -91,9 +98,12 @@ class TextStream:
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         """The whole characters that the tokens complete."""
+        token_ids = [token_id for token_id in token_ids if token_id not in self._silent_ids]
+        if not token_ids:
+            return ""
         self._pending += token_ids
         try:
-            text = self._stream.step(self._backend, list(token_ids))
+            text = self._stream.step(self._backend, token_ids)
         except Exception:  # tokenizers has no narrower type for "the text before has changed"
             return self._flush()
         if text is not None:
@@ -119,6 +129,11 @@ class StopStrings:
         self._stops = stops
         self._include_stop = include_stop
         self._held = ""
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether some of the text may be the start of a stop string."""
+        return bool(self._held)
 
     def push(self, text: str) -> str:
         """Takes more text; returns what may be shown."""

@@ -9,36 +9,31 @@ some hundred for specs that are refused for it, and does not hold the interprete
 It knows no scheduler, and no torch.
 """
 
-import json
-import re
+import contextlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 
 from legato.engine.errors import InvalidRequestError
+from legato.engine.grammar_specs import one_line, to_grammar
 from legato.engine.grammar_state import GrammarState
-from legato.engine.structured_output import StructuredOutput, StructuredOutputKind
+from legato.engine.structured_output import StructuredOutput
 from legato.engine.tokenizer import Tokenizer
 
-MAX_SPEC_BYTES = 1 << 16
 MAX_COMPILE_S = 0.25  # of one processor's time
-MAX_MESSAGE_CHARS = 300
-NUM_KEPT = 64  # compiled grammars; each takes some hundred kilobytes
+NUM_KEPT = 64  # compiled grammars, the latest ones
+MAX_KEPT_BYTES = 1 << 17  # of their specs: a compiled one takes some hundred times as much
 _LIMITS = LLParserLimits(
     initial_lexer_fuel=500_000,  # 10 ms
     max_grammar_size=100_000,
     max_lexer_states=16_000,  # 32 MB
     verbose_errors=False,  # they would quote the answer so far
 )
-# Usual layouts, and no more: a model that does not know how to go on would go on with spaces.
-_JSON_WHITESPACE = r" |\r?\n[ \t]{0,32}"
-# Of Lark: strings, comments, regular expressions.
-_LITERALS = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/(?:\\.|[^/\\\n])+/')
 
 
 def load_vocabulary(
@@ -56,13 +51,14 @@ def load_vocabulary(
 
 
 class GrammarCompiler:
-    """Matchers for one vocabulary, which is loaded when the first one is asked for."""
+    """Matchers for one vocabulary, which is loaded when it is asked for, once."""
 
     def __init__(self, load: Callable[[], LLTokenizer]) -> None:
         self._load = load
         self._lock = threading.Lock()
         self._vocabulary: LLTokenizer | None = None
         self._compiled: OrderedDict[StructuredOutput, Future[LLMatcher]] = OrderedDict()
+        self._num_kept_bytes = 0
 
     @classmethod
     def for_model(
@@ -79,6 +75,19 @@ class GrammarCompiler:
             if self._vocabulary is None:
                 self._vocabulary = self._load()
             return self._vocabulary
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._vocabulary is not None
+
+    def load(self) -> None:
+        """Loads the vocabulary, so that the first request need not wait for it.
+
+        It is a second's work that holds the interpreter's lock: to be done on a thread, while a
+        process starts. If it fails, whoever needs the vocabulary is told.
+        """
+        with contextlib.suppress(Exception):
+            self.vocabulary  # noqa: B018
 
     def compile_check(self, structured: StructuredOutput, param: str) -> None:
         """Compiles a spec, so that it is there when it is needed.
@@ -111,8 +120,8 @@ class GrammarCompiler:
             is_first = future is None
             if future is None:
                 future = self._compiled[structured] = Future()
-                if len(self._compiled) > NUM_KEPT:
-                    self._compiled.popitem(last=False)
+                self._num_kept_bytes += len(structured.spec)
+                self._forget_oldest()
             self._compiled.move_to_end(structured)
         if is_first:
             try:
@@ -121,72 +130,26 @@ class GrammarCompiler:
                 future.set_exception(error)
         return future.result()
 
+    def _forget_oldest(self) -> None:
+        """Leaves the newest one at least."""
+        while len(self._compiled) > NUM_KEPT or (
+            self._num_kept_bytes > MAX_KEPT_BYTES and len(self._compiled) > 1
+        ):
+            structured, _ = self._compiled.popitem(last=False)
+            self._num_kept_bytes -= len(structured.spec)
+
 
 def _compile(structured: StructuredOutput, vocabulary: LLTokenizer) -> LLMatcher:
     """Raises: ValueError if there is anything wrong with the spec."""
     kind = structured.kind.value
-    if len(structured.spec.encode()) > MAX_SPEC_BYTES:
-        raise ValueError(f"the {kind} is longer than {MAX_SPEC_BYTES} bytes")
-    grammar = _WRITERS[structured.kind](structured.spec)
+    grammar = to_grammar(structured)
     started_s = time.thread_time()
     matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=_LIMITS)
     if matcher.is_error():
-        raise ValueError(f"the {kind} cannot be used: {_one_line(matcher.get_error())}")
+        raise ValueError(f"the {kind} cannot be used: {one_line(matcher.get_error())}")
     matcher.compute_bitmask()  # some limits are met here; and copies need not compute it again
     if matcher.is_error():
         raise ValueError(f"the {kind} is too complex, or nothing matches it")
     if time.thread_time() - started_s > MAX_COMPILE_S:
         raise ValueError(f"the {kind} takes too long to compile")
     return matcher
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_MESSAGE_CHARS else line[:MAX_MESSAGE_CHARS] + "..."
-
-
-def _json_schema_grammar(spec: str) -> str:
-    if not isinstance(_parsed(spec), dict):
-        raise ValueError("the schema must be a JSON object")
-    return LLMatcher.grammar_from_json_schema(
-        spec, defaults={"whitespace_pattern": _JSON_WHITESPACE, "coerce_one_of": True}
-    )
-
-
-def _json_object_grammar(spec: str) -> str:
-    return _json_schema_grammar('{"type":"object"}')
-
-
-def _choice_grammar(spec: str) -> str:
-    choices = _parsed(spec)
-    if not isinstance(choices, list) or not all(isinstance(one, str) for one in choices):
-        raise ValueError("the choice must be a list of strings")
-    if not choices:
-        raise ValueError("the choice must have at least one string")
-    # One lexeme: a rule with as many alternatives would be slow to parse.
-    alternatives = " | ".join(json.dumps(one, ensure_ascii=False) for one in choices)
-    return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {alternatives}")
-
-
-def _lark_grammar(spec: str) -> str:
-    is_gbnf = "::=" in _LITERALS.sub("", spec)
-    grammar = grammar_from("gbnf" if is_gbnf else "lark", spec)
-    if "<" in _LITERALS.sub("", grammar):
-        raise ValueError("the grammar must not name special tokens")
-    return grammar
-
-
-def _parsed(spec: str) -> object:
-    try:
-        return json.loads(spec)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"this is no JSON: {_one_line(str(error))}") from None
-
-
-_WRITERS: dict[StructuredOutputKind, Callable[[str], str]] = {
-    StructuredOutputKind.JSON_SCHEMA: _json_schema_grammar,
-    StructuredOutputKind.JSON_OBJECT: _json_object_grammar,
-    StructuredOutputKind.REGEX: LLMatcher.grammar_from_regex,
-    StructuredOutputKind.CHOICE: _choice_grammar,
-    StructuredOutputKind.GRAMMAR: _lark_grammar,
-}

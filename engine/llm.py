@@ -22,7 +22,7 @@ from legato.engine.config import EngineConfig
 from legato.engine.core import EngineCore
 from legato.engine.errors import EngineError, InvalidRequestError, OverloadedError
 from legato.engine.load_bar import LoadBar
-from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.description import describe_model
 from legato.engine.models.source import resolve_model_directory
 from legato.engine.prompts import Prompt, TokenizedPrompt, tokenize_prompts
 from legato.engine.request_output import RequestOutput
@@ -51,7 +51,8 @@ class LLM:
             if config.model.skip_tokenizer_init
             else Tokenizer.load(config.model.tokenizer or str(directory))
         )
-        defaults: dict[str, Any] = dict(ModelConfig.load(directory).sampling_defaults)
+        described = describe_model(directory, config.model.trust_remote_code)
+        defaults: dict[str, Any] = dict(described.sampling_defaults)
         self._default_params = SamplingParams(**defaults)
         self._random = random.Random(config.model.seed)
         with LoadBar() as bar:

@@ -10,7 +10,10 @@ from typing import Literal
 from legato.engine.config import EngineConfig, ModelOptions
 from legato.engine.errors import ConfigError
 from legato.engine.kv_layout import KVCacheSpec
+from legato.engine.models.description import describe_model
+from legato.engine.models.general_config import GeneralConfig
 from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.served_config import ServedConfig
 from legato.engine.models.source import resolve_model_directory
 
 DeviceType = Literal["cpu", "cuda"]
@@ -24,7 +27,7 @@ class ModelPlan:
     """What will be loaded, and how."""
 
     directory: Path
-    config: ModelConfig
+    config: ModelConfig | GeneralConfig
     dtype: str  # of weights and KV cache, one of DTYPE_BYTES
     max_model_len: int  # tokens, prompt and answer together
     max_num_batched_tokens: int  # of one step
@@ -54,7 +57,7 @@ def plan_model(config: EngineConfig, device_type: str) -> ModelPlan:
         )
     options = config.model
     directory = resolve_model_directory(options.model)
-    model_config = ModelConfig.load(directory)
+    model_config = describe_model(directory, options.trust_remote_code)
     dtype = _dtype(options, model_config, device_type)
     spec = KVCacheSpec(
         num_layers=model_config.num_layers,
@@ -62,7 +65,7 @@ def plan_model(config: EngineConfig, device_type: str) -> ModelPlan:
         head_dim=model_config.head_dim,
         block_size=config.cache.block_size or _DEFAULT_BLOCK_SIZE[device_type],
         dtype=dtype,
-        has_values=model_config.latent is None,
+        has_values=model_config.latent_dim is None,
     )
     max_model_len = _max_model_len(options, model_config)
     return ModelPlan(
@@ -76,13 +79,13 @@ def plan_model(config: EngineConfig, device_type: str) -> ModelPlan:
     )
 
 
-def _dtype(options: ModelOptions, model_config: ModelConfig, device_type: str) -> str:
+def _dtype(options: ModelOptions, model_config: ServedConfig, device_type: str) -> str:
     if options.dtype == "auto":
         return model_config.dtype if device_type == "cuda" else "float32"
     return options.dtype
 
 
-def _max_model_len(options: ModelOptions, model_config: ModelConfig) -> int:
+def _max_model_len(options: ModelOptions, model_config: ServedConfig) -> int:
     longest = model_config.max_context_len
     if options.max_model_len is None:
         return longest

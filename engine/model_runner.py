@@ -17,11 +17,13 @@ from legato.engine.batch import ScheduledBatch
 from legato.engine.config import EngineConfig
 from legato.engine.kv_cache import allocate_pool
 from legato.engine.kv_layout import KVCacheSpec
-from legato.engine.load_progress import LoadProgress, OnProgress, ignore_progress
+from legato.engine.load_progress import OnProgress, ignore_progress
 from legato.engine.model_plan import ModelPlan, choose_device, plan_model
-from legato.engine.models.decoder_weights import DecoderWeights
-from legato.engine.models.model_config import ModelConfig
-from legato.engine.models.weights import Placement, dummy_weights, load_weights
+from legato.engine.models.description import log_choice
+from legato.engine.models.loading import dummy_network, load_network
+from legato.engine.models.network import Network
+from legato.engine.models.served_config import ServedConfig
+from legato.engine.models.weights import Placement
 from legato.engine.pending_step import (
     PendingLogprobs,
     PendingPrompts,
@@ -46,8 +48,8 @@ _PIPELINE_DEPTH = {"cpu": 1, "cuda": 2}
 class LoadedModel:
     """A model on its device."""
 
-    config: ModelConfig
-    weights: DecoderWeights
+    config: ServedConfig
+    network: Network
     device: torch.device
     max_model_len: int  # tokens, prompt and answer together
 
@@ -67,9 +69,11 @@ class ModelRunner:
             head_dim=model.config.head_dim,
             max_num_seqs=limits.max_num_seqs,
             windows=model.config.windows,
-            latent_dim=None if model.config.latent is None else model.config.latent.latent_dim,
+            latent_dim=model.config.latent_dim,
         )
-        self._halves = StepHalves(model.weights, model.config, self._kernels, self._state, shape)
+        self._halves = StepHalves(
+            model.network, model.config.hidden_size, self._kernels, self._state, shape
+        )
         self._graphs = StepGraphs(self._halves, limits)
         self._scorer = PromptScorer(self._halves, self._kernels, self._state)
         self._pooler = PromptPooler(self._halves, self._state)
@@ -93,19 +97,15 @@ class ModelRunner:
         plan = plan_model(config, device.type)
         placement = Placement(TORCH_DTYPES[plan.dtype], device)
         if config.model.load_format == "dummy":
-            weights = dummy_weights(plan.config, placement, config.model.seed)
+            network = dummy_network(plan.directory, plan.config, placement, config.model.seed)
         else:
-            weights = load_weights(
-                plan.directory,
-                plan.config,
-                placement,
-                lambda done, total: on_progress(LoadProgress("loading weights", done, total)),
-            )
-        model = LoadedModel(plan.config, weights, device, plan.max_model_len)
+            network = load_network(plan.directory, plan.config, placement, on_progress)
+        log_choice(plan.config)
+        model = LoadedModel(plan.config, network, device, plan.max_model_len)
         return cls(model, plan.kv_spec, _step_limits(plan, config.scheduler.max_num_seqs))
 
     @property
-    def model_config(self) -> ModelConfig:
+    def model_config(self) -> ServedConfig:
         return self.model.config
 
     @property

@@ -1,8 +1,8 @@
 """What can be known of a model before any of it is loaded: whether it can be served as asked.
 
-Reads config.json, the names of the tensors and the tokenizer. It needs neither torch nor
-transformers, which alone take longer to import than everything here takes to run: whether there is
-a GPU is asked of the operating system.
+Reads config.json, the names of the tensors and the tokenizer. For the families of our decoder it
+needs neither torch nor transformers, which alone take longer to import than everything here takes
+to run: whether there is a GPU is asked of the operating system.
 """
 
 from pathlib import Path
@@ -14,7 +14,8 @@ from legato.engine.errors import ConfigError
 from legato.engine.host_memory import available_memory_bytes
 from legato.engine.kv_layout import PoolDemand, num_blocks_for
 from legato.engine.model_plan import ModelPlan, choose_device, plan_model
-from legato.engine.models.checkpoint import locate_tensors
+from legato.engine.models.checkpoint import find_shards, locate_tensors
+from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.source import resolve_model_directory
 
 _GPU_DRIVER = Path("/proc/driver/nvidia/version")
@@ -32,11 +33,18 @@ def check_model(config: EngineConfig) -> None:
     device_type = choose_device(config.model, has_gpu=_GPU_DRIVER.exists())
     plan = plan_model(config, device_type)
     if config.model.load_format != "dummy":
-        locate_tensors(plan.directory, plan.config)
+        _check_weights(plan)
     if not config.model.skip_tokenizer_init:
         _check_tokenizer(config.model.tokenizer or str(plan.directory))
     if device_type == "cpu":
         _check_host_pool(config, plan)
+
+
+def _check_weights(plan: ModelPlan) -> None:
+    if isinstance(plan.config, ModelConfig):
+        locate_tensors(plan.directory, plan.config)
+    else:
+        find_shards(plan.directory)  # what transformers makes of them, it knows when it reads them
 
 
 def _check_tokenizer(name: str) -> None:

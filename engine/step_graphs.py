@@ -35,6 +35,7 @@ class StepGraphs:
         self._max_num_seqs = limits.max_num_seqs
         self._bodies: dict[BodySize, torch.cuda.CUDAGraph] = {}
         self._tails: dict[int, torch.cuda.CUDAGraph] = {}
+        self._uses_prepared_sizes = False
 
     def body(self, shape: StepShape, kv_pool: torch.Tensor) -> None:
         """Runs the first half of a step."""
@@ -77,7 +78,14 @@ class StepGraphs:
             on_progress(LoadProgress("compiling kernels", done, len(calls), "steps"))
 
     def capture(self, kv_pool: torch.Tensor, on_progress: OnProgress) -> None:
-        """Captures all sizes, the largest first: the others find room in its memory."""
+        """Captures all sizes, the largest first: the others find room in its memory.
+
+        Halves that no graph can hold run as they are, at the same sizes: kernels are compiled for
+        these.
+        """
+        self._uses_prepared_sizes = True
+        if not self._halves.are_capturable:
+            return
         calls = self._calls(kv_pool)
         pool = torch.cuda.graph_pool_handle()
         for done, (graphs, size, call) in enumerate(calls, start=1):
@@ -106,12 +114,12 @@ class StepGraphs:
         return BodySize(num_tokens, num_sequences, num_sequences, False)
 
     def _body_size(self, shape: StepShape) -> BodySize:
-        if shape.is_decode and self._bodies:
+        if shape.is_decode and self._uses_prepared_sizes:
             size = smallest_at_least(self._decode_sizes, shape.num_sequences)
             assert size is not None, "the largest size holds all sequences"
             return BodySize.of_decode(size)
         captured = smallest_at_least(self._prefill_sizes, shape.num_tokens)
-        if captured is not None and self._bodies:
+        if captured is not None and self._uses_prepared_sizes:
             return self._prefill_size(captured)
         # As many sequences as when it was warmed up: kernels are compiled for that number.
         num_sequences = min(shape.num_tokens, self._max_num_seqs)

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from legato.engine.models.decoder import compute_hidden, compute_logits
-from legato.engine.models.decoder_weights import DecoderWeights
 from legato.engine.models.forward_context import ForwardContext
-from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.network import Network
 from legato.engine.step_state import StepState
 from legato.kernels.backend import AttentionShape, AttentionStep, Kernels
 
@@ -42,24 +40,24 @@ class StepHalves:
 
     def __init__(
         self,
-        weights: DecoderWeights,
-        config: ModelConfig,
+        network: Network,
+        hidden_size: int,
         kernels: Kernels,
         state: StepState,
         shape: AttentionShape,
     ) -> None:
-        self._weights = weights
-        self._config = config
+        self._network = network
         self._kernels = kernels
         self._state = state
-        embedding = weights.embedding
-        self._workspace = kernels.allocate_attention(shape, embedding.device)
+        self._workspace = kernels.allocate_attention(shape, network.device)
         self._hidden = torch.zeros(
-            state.limits.max_num_seqs,
-            config.hidden_size,
-            dtype=embedding.dtype,
-            device=embedding.device,
+            state.limits.max_num_seqs, hidden_size, dtype=network.dtype, device=network.device
         )
+
+    @property
+    def are_capturable(self) -> bool:
+        """CUDA graphs can hold them."""
+        return self._network.is_capturable
 
     def body(self, size: BodySize, kv_pool: torch.Tensor) -> None:
         """Computes the step's tokens; the tail finds the hidden states that it samples from."""
@@ -76,11 +74,11 @@ class StepHalves:
 
     def normed(self, hidden: torch.Tensor) -> torch.Tensor:
         """The same rows behind the model's last norm."""
-        return self._kernels.rms_norm(hidden, self._weights.final_norm, self._config.rms_norm_eps)
+        return self._network.normed(hidden, self._kernels)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[rows, hidden] as `body_with_hidden` gives them -> [rows, vocab]"""
-        return compute_logits(self._weights, self._config, hidden, self._kernels)
+        return self._network.logits(hidden, self._kernels)
 
     def _compute(
         self, size: BodySize, wanted_rows: torch.Tensor, kv_pool: torch.Tensor
@@ -93,7 +91,7 @@ class StepHalves:
         step = AttentionStep(batch, state.layout, size.num_tokens, size.is_decode)
         plan = kernels.plan_attention(step, kv_pool, self._workspace)
         context = ForwardContext(kernels, plan, kv_pool)
-        return compute_hidden(self._weights, self._config, token_ids, wanted_rows, context)
+        return self._network.compute_hidden(token_ids, wanted_rows, context)
 
     def tail(self, num_samples: int) -> torch.Tensor:
         """Samples, and makes the next step's inputs.

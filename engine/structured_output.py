@@ -22,6 +22,8 @@ class StructuredOutputKind(StrEnum):
     REGEX = "regex"  # which the whole answer matches; the syntax is Rust's, without look-around
     CHOICE = "choice"  # a JSON list of strings: the answer is one of them
     GRAMMAR = "grammar"  # Lark as llguidance takes it, or GBNF
+    CALLS = "calls"  # Lark that may name special tokens; what a router writes, never a client
+    ANY_OF = "any_of"  # a JSON list of [kind, spec]: the answer has one of these forms
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class Tokenizer:
     def __init__(self, hf: PreTrainedTokenizerFast) -> None:
         self.hf = hf
         self.backend: Backend = hf.backend_tokenizer
+        added = self.backend.get_added_tokens_decoder()
+        self.special_ids = frozenset(i for i, token in added.items() if token.special)
 
     @classmethod
     def load(cls, name: str) -> "Tokenizer":

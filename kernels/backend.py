@@ -19,6 +19,7 @@ from legato.kernels.activation_kind import Activation
 from legato.kernels.attention_input import QKNorm
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.attention_plan import BatchLayout
+from legato.kernels.expert_weights import ExpertWeights
 from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.latent_input import LatentNorm
 from legato.kernels.routing_params import RoutingParams
@@ -103,8 +104,7 @@ class Kernels(Protocol):
         self,
         x: torch.Tensor,
         routes: Any,
-        gate_up: torch.Tensor,
-        down: torch.Tensor,
+        experts: ExpertWeights,
         residual: torch.Tensor,
     ) -> None: ...
 
@@ -150,6 +150,7 @@ class Kernels(Protocol):
         layer: int,
         plan: Any,
         params: AttentionParams,
+        sinks: torch.Tensor | None = None,
     ) -> torch.Tensor: ...
 
     def latent_attention(

@@ -2,6 +2,7 @@
 
     logits [tokens, experts] --route_tokens--> routes: top_k experts of each token, and weights
     x -> for each of the token's experts: gated product -> product -> times weight -> + residual
+         where there are biases, both products have one
 
 A pair is a token and one of its experts: pair n is choice n % top_k of token n // top_k. Pairs are
 computed expert by expert; a token's results are added up in the order of its choices.
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from legato.kernels.linear import gated_linear, linear
+from legato.kernels.activation import clamp_and_mul, silu_and_mul
+from legato.kernels.expert_weights import ExpertWeights
+from legato.kernels.linear import linear
 from legato.kernels.routing_params import GroupLimit, RoutingParams, Scoring
 
 # Sigmoids may all be zero in float32; their sum divides.
@@ -71,26 +74,34 @@ def _limit_to_groups(ranked: torch.Tensor, groups: GroupLimit) -> torch.Tensor:
 def add_experts_(
     x: torch.Tensor,
     routes: ExpertRoutes,
-    gate_up: torch.Tensor,
-    down: torch.Tensor,
+    experts: ExpertWeights,
     residual: torch.Tensor,
 ) -> None:
     """Adds what the tokens' experts compute, weighted, to `residual` in place.
 
     Args:
         x: [tokens, hidden]
-        gate_up: [experts, 2 * dim, hidden], gates before ups; gated by silu
-        down: [experts, hidden, dim]
         residual: [tokens, hidden]
     """
     num_tokens, top_k = routes.expert_ids.shape
+    num_experts = len(experts.down)
     expert_of_pair = routes.expert_ids.flatten().long()
     pairs = expert_of_pair.argsort(stable=True)
-    counts = torch.bincount(expert_of_pair, minlength=len(gate_up) + 1).tolist()
+    counts = torch.bincount(expert_of_pair, minlength=num_experts + 1).tolist()
     outputs = x.new_zeros(num_tokens * top_k, x.shape[1])
-    for expert, its_pairs in enumerate(pairs.split(counts)[: len(gate_up)]):
+    for expert, its_pairs in enumerate(pairs.split(counts)[:num_experts]):
         if len(its_pairs):
-            gated = gated_linear(x[its_pairs // top_k], gate_up[expert], None)
-            outputs[its_pairs] = linear(gated, down[expert], None)
+            outputs[its_pairs] = _compute(experts, expert, x[its_pairs // top_k])
     weighted = outputs.view(num_tokens, top_k, x.shape[1]) * routes.weights[:, :, None]
     residual.add_(weighted.sum(dim=1))
+
+
+def _compute(experts: ExpertWeights, expert: int, x: torch.Tensor) -> torch.Tensor:
+    """What one expert makes of its tokens, [tokens, hidden]."""
+    gate_up_bias, down_bias = experts.gate_up_bias, experts.down_bias
+    product = linear(
+        x, experts.gate_up[expert], None if gate_up_bias is None else gate_up_bias[expert]
+    )
+    gate = experts.gate
+    gated = silu_and_mul(product) if gate is None else clamp_and_mul(product, gate)
+    return linear(gated, experts.down[expert], None if down_bias is None else down_bias[expert])

@@ -18,6 +18,7 @@ def paged_attention(
     layer: int,
     plan: AttentionPlan,
     params: AttentionParams,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of one layer.
 
@@ -28,13 +29,15 @@ def paged_attention(
         query: [tokens, heads, head_dim]
         kv_pool: [block, layer, k/v, kv_head, token, head_dim]
         params: its window must be one of those that the plan was made for
+        sinks: [heads] scores beside those of the keys, which take their share of the weights and
+            have no values; None: there are none
 
     Returns:
         [tokens, heads * head_dim]
     """
     output: torch.Tensor | None = None
     for group in plan.groups:
-        attended = _attend_group(query, kv_pool, layer, group, params)
+        attended = _attend_group(query, kv_pool, layer, group, params, sinks)
         if group.rows is None:
             return attended
         if output is None:
@@ -50,6 +53,7 @@ def _attend_group(
     layer: int,
     group: AttentionGroup,
     params: AttentionParams,
+    sinks: torch.Tensor | None,
 ) -> torch.Tensor:
     keys, values = _gather(kv_pool, layer, group, params, query.dtype)
     if group.query_rows is not None:
@@ -59,10 +63,13 @@ def _attend_group(
     mask = group.masks[params.window].to(query.dtype)
     if group.max_query_len == 1:
         folded = query.reshape(group.num_sequences, num_kv_heads, -1, head_dim)
-        output = _attend(folded, keys, values, mask.expand(-1, -1, folded.shape[2], -1), params)
+        mask = mask.expand(-1, -1, folded.shape[2], -1)
+        sinks = None if sinks is None else sinks.view(num_kv_heads, -1, 1)
+        output = _attend(folded, keys, values, mask, params, sinks)
         return output.reshape(-1, num_heads * head_dim)
     padded = query.reshape(group.num_sequences, group.max_query_len, num_heads, head_dim)
-    output = _attend(padded.transpose(1, 2), keys, values, mask, params)
+    sinks = None if sinks is None else sinks.view(num_heads, 1, 1)
+    output = _attend(padded.transpose(1, 2), keys, values, mask, params, sinks)
     output = output.transpose(1, 2).reshape(-1, num_heads * head_dim)
     return output if group.padded_rows is None else output.index_select(0, group.padded_rows)
 
@@ -73,17 +80,32 @@ def _attend(
     values: torch.Tensor,
     mask: torch.Tensor,
     params: AttentionParams,
+    sinks: torch.Tensor | None,
 ) -> torch.Tensor:
-    """All [sequences, heads, queries or keys, head_dim], keys and values with fewer heads."""
-    if params.softcap is None:
+    """All [sequences, heads, queries or keys, head_dim], keys and values with fewer heads.
+
+    Sinks are [heads, 1 or queries, 1].
+    """
+    if params.softcap is None and sinks is None:
         return F.scaled_dot_product_attention(
             query, keys, values, attn_mask=mask, scale=params.scale, enable_gqa=True
         )
     group_size = query.shape[1] // keys.shape[1]
     keys, values = (x.repeat_interleave(group_size, dim=1) for x in (keys, values))
     scores = torch.matmul(query * params.scale, keys.transpose(-1, -2))
-    scores = (scores / params.softcap).tanh_().mul_(params.softcap).add_(mask)
-    return torch.matmul(scores.softmax(dim=-1, dtype=torch.float32).to(values.dtype), values)
+    if params.softcap is not None:
+        scores = (scores / params.softcap).tanh_().mul_(params.softcap)
+    weights = _softmax(scores.add_(mask), sinks)
+    return torch.matmul(weights.to(values.dtype), values)
+
+
+def _softmax(scores: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
+    """Weights of the keys in float32; beside sinks they do not add up to one."""
+    if sinks is None:
+        return scores.softmax(dim=-1, dtype=torch.float32)
+    column = sinks.float().expand(*scores.shape[:-1], 1)
+    weights = torch.cat((scores, column), dim=-1).softmax(dim=-1, dtype=torch.float32)
+    return weights[..., :-1]
 
 
 def _gather(

@@ -1,11 +1,14 @@
 """Small random checkpoints in Hugging Face layout, written by transformers itself."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     DeepseekV2Config,
     DeepseekV2ForCausalLM,
     DeepseekV3Config,
@@ -16,6 +19,8 @@ from transformers import (
     Gemma3TextConfig,
     Glm4MoeConfig,
     Glm4MoeForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -47,6 +52,7 @@ Family = Literal[
     "gemma2",
     "gemma3",
     "glm4_moe",
+    "gpt_oss",
     "deepseek_v2",
     "deepseek_v3",
 ]
@@ -63,6 +69,7 @@ _CLASSES: dict[Family, tuple[Any, Any]] = {
     "gemma2": (Gemma2Config, Gemma2ForCausalLM),
     "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
     "glm4_moe": (Glm4MoeConfig, Glm4MoeForCausalLM),
+    "gpt_oss": (GptOssConfig, GptOssForCausalLM),
     "deepseek_v2": (DeepseekV2Config, DeepseekV2ForCausalLM),
     "deepseek_v3": (DeepseekV3Config, DeepseekV3ForCausalLM),
 }
@@ -103,19 +110,25 @@ def make_checkpoint(
         del sizes["head_dim"]  # derived there
     if family == "deepseek_v2":
         sizes["num_experts_per_tok"] = 3
+    config = config_class(initializer_range=0.2, **{**sizes, **config_overrides})
+    model = random_model(partial(model_class, config), seed)
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+    return directory
+
+
+def random_model(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:
+    """A model whose norms and biases are random as well."""
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
-    config = config_class(initializer_range=0.2, **{**sizes, **config_overrides})
-    model: PreTrainedModel = model_class(config)
+    model = make()
     for name, parameter in model.named_parameters():
-        if name.endswith(("norm.weight", ".bias")):
+        if name.endswith(("norm.weight", "bias", ".sinks")):
             parameter.data.add_(torch.randn_like(parameter) * 0.2)
     for name, buffer in model.named_buffers():
         if name.endswith("e_score_correction_bias"):
             buffer.add_(torch.randn_like(buffer) * 0.2)
     torch.random.set_rng_state(generator_state)
-    model.save_pretrained(directory, max_shard_size=max_shard_size)
-    return directory
+    return model
 
 
 def stack_experts(directory: Path, copy: Path) -> Path:
@@ -132,7 +145,7 @@ def load_reference(directory: Path) -> PreTrainedModel:
     """The same checkpoint as transformers computes it, float32 on the CPU."""
     config = json.loads((directory / "config.json").read_text())
     classes = {model_class.__name__: model_class for _, model_class in _CLASSES.values()}
-    model_class = classes[config["architectures"][0]]
+    model_class = classes.get(config["architectures"][0], AutoModelForCausalLM)
     # Some versions would take torch's attention for models whose softcaps it does not know.
     model: PreTrainedModel = model_class.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager"

@@ -4,6 +4,7 @@ Sizes are odd, windows shorter than prompts, softcaps low enough to bend, and po
 original length of a stretched rope.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,21 @@ TRAPS = {
             "rope_parameters": _YARN,
         },
     ),
+    "gpt_oss": Trap(
+        "gpt_oss",
+        _ODD_SIZES
+        | {
+            "num_hidden_layers": 4,
+            "num_local_experts": 7,
+            "num_experts_per_tok": 3,
+            "intermediate_size": 20,
+            "sliding_window": 9,
+            "swiglu_limit": 0.6,
+            "swiglu_alpha": 1.3,
+            "rms_norm_eps": 0.01,
+            "rope_parameters": _YARN | {"truncate": False},
+        },
+    ),
     "phi3": Trap(
         "phi3",
         {
@@ -196,7 +212,7 @@ def load_trap_reference(checkpoint: Path, copy: Path) -> PreTrainedModel:
     for path in checkpoint.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     config = copy / "config.json"
-    if "longrope" in config.read_text():
-        rope = _LONGROPE | {"short_factor": _LONGROPE["long_factor"]}
-        edit_json(config, rope_parameters=rope)
+    rope = json.loads(config.read_text()).get("rope_parameters") or {}
+    if rope.get("rope_type") == "longrope":
+        edit_json(config, rope_parameters=rope | {"short_factor": rope["long_factor"]})
     return load_reference(copy)

@@ -40,12 +40,17 @@ def locate_tensors(directory: Path, config: ModelConfig) -> dict[str, Path]:
     Raises:
         ConfigError: files or tensors are missing, broken or unexpected.
     """
-    shards = _find_shards(directory)
+    shards = find_shards(directory)
     _check_names(directory, config, shards)
     return shards
 
 
-def _find_shards(directory: Path) -> dict[str, Path]:
+def find_shards(directory: Path) -> dict[str, Path]:
+    """Tensor name -> the file that holds it, of all tensors that there are.
+
+    Raises:
+        ConfigError: files are missing or broken.
+    """
     index_path, single_path = directory / INDEX_FILE, directory / SINGLE_FILE
     if index_path.exists():
         weight_map = JsonFile.read(index_path).get("weight_map", dict)

@@ -8,6 +8,8 @@ The only thing that changes is the KV pool. What a layer computes is added to th
 by the product that ends it, so that addition and product are one kernel where the device has one.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
@@ -17,6 +19,39 @@ from legato.engine.models.latent_attention import attend_latent
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.moe import add_moe_
 from legato.kernels.backend import Kernels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoder:
+    """The decoder with weights; see Network."""
+
+    weights: DecoderWeights
+    config: ModelConfig
+    is_capturable: bool = True
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.embedding.device
+
+    def compute_hidden(
+        self, token_ids: torch.Tensor, wanted_rows: torch.Tensor, context: ForwardContext
+    ) -> torch.Tensor:
+        """Computes the step's tokens and stores their keys and values."""
+        return compute_hidden(self.weights, self.config, token_ids, wanted_rows, context)
+
+    def normed(self, hidden: torch.Tensor, kernels: Kernels) -> torch.Tensor:
+        """The same rows behind the last norm."""
+        return kernels.rms_norm(hidden, self.weights.final_norm, self.config.rms_norm_eps)
+
+    def logits(self, hidden: torch.Tensor, kernels: Kernels) -> torch.Tensor:
+        """[rows, hidden] of the residual stream -> [rows, vocab], in the weights' type."""
+        logits = kernels.linear(self.normed(hidden, kernels), self.weights.lm_head, None)
+        softcap = self.config.logit_softcap
+        return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
 
 def compute_hidden(
@@ -83,7 +118,7 @@ def _attend(
     qkv = qkv.view(residual.shape[0], -1, config.head_dim)
     kernels.rotate_and_write(qkv, rotary, layer.qk_norm, kv_pool, index, plan.slots, params)
     query = qkv[:, : config.num_heads]
-    return kernels.paged_attention(query, kv_pool, index, plan, params)
+    return kernels.paged_attention(query, kv_pool, index, plan, params, layer.sinks)
 
 
 def _add_mlp(
@@ -97,7 +132,7 @@ def _add_mlp(
     mlp = layer.mlp
     if isinstance(mlp, MoeMlp):
         assert config.moe is not None
-        add_moe_(kernels, mlp, config.moe.routing, normed, slots, residual)
+        add_moe_(kernels, mlp, config.moe, normed, slots, residual)
         return
     gated = kernels.gated_linear(normed, mlp.gate_up, mlp.gate_up_bias, config.activation)
     down = (mlp.down, mlp.down_bias, layer.down_norm)
@@ -117,13 +152,3 @@ def _add_product(
         kernels.linear_add_(x, weight, bias, residual)
     else:
         kernels.add_normed_(kernels.linear(x, weight, bias), residual, norm, eps)
-
-
-def compute_logits(
-    weights: DecoderWeights, config: ModelConfig, hidden: torch.Tensor, kernels: Kernels
-) -> torch.Tensor:
-    """[rows, hidden] of the residual stream -> logits [rows, vocab], in the weights' type."""
-    normed = kernels.rms_norm(hidden, weights.final_norm, config.rms_norm_eps)
-    logits = kernels.linear(normed, weights.lm_head, None)
-    softcap = config.logit_softcap
-    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)

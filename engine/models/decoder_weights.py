@@ -29,9 +29,12 @@ class MoeMlp:
     """Gated MLPs of which each token uses some, and perhaps one that all tokens use."""
 
     router: torch.Tensor  # [experts, hidden]
+    router_bias: torch.Tensor | None  # [experts] float32
     correction: torch.Tensor | None  # [experts] float32
     gate_up: torch.Tensor  # [experts, 2 * intermediate, hidden]
+    gate_up_bias: torch.Tensor | None  # [experts, 2 * intermediate]
     down: torch.Tensor  # [experts, hidden, intermediate]
+    down_bias: torch.Tensor | None  # [experts, hidden]
     shared: DenseMlp | None
     shared_gate: torch.Tensor | None  # [1, hidden]
 
@@ -44,6 +47,7 @@ class LayerWeights:
     qkv: torch.Tensor
     qkv_bias: torch.Tensor | None
     qk_norm: QKNorm | None
+    sinks: torch.Tensor | None  # [heads]
     latent: LatentWeights | None  # where what is stored is made into keys and values by each head
     output: torch.Tensor
     output_bias: torch.Tensor | None

@@ -30,15 +30,21 @@ class MoeFamily:
     Attributes:
         module: of the router and of experts that have tensors of their own
         projections: the gate, up and down of one of them
+        router: its module
         scoring: what makes scores of the router's logits
         has_correction: experts have a number that is added to their scores for the choice alone
         renormalizes: a token's weights add up to one; None: `norm_topk_prob` decides
         num_counted: experts whose scores make up that of their group, where there are groups
         shared_expert: the module of the expert that all tokens use
         has_shared_gate: what it adds is weighed by a gate
+        has_biases: the router has them, and both products of experts
+        has_clamped_gate: as ClampedGate says, instead of silu
+        are_interleaved: checkpoints hold gate and up of all experts in one tensor, output by output
+        quantizations: names of those that checkpoints of experts may have
     """
 
     module: str = "mlp"
+    router: str = "gate"
     projections: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
     scoring: Scoring = Scoring.SOFTMAX
     has_correction: bool = False
@@ -46,6 +52,10 @@ class MoeFamily:
     num_counted: int = 1
     shared_expert: str | None = None
     has_shared_gate: bool = False
+    has_biases: bool = False
+    has_clamped_gate: bool = False
+    are_interleaved: bool = False
+    quantizations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class DecoderFamily:
         has_scaled_embedding: by the root of the hidden size
         has_fused_projections: the checkpoint joins what reads the same input
         has_local_rope: layers with a window have a rope of their own
+        has_sinks: heads have a score beside those of the keys
         has_latent_attention: a token's keys and values are made of one small vector for all heads
         moe: None: all layers are dense
         defaults: fields of config.json that mean something else than in other families, or
@@ -76,6 +87,7 @@ class DecoderFamily:
     has_scaled_embedding: bool = False
     has_fused_projections: bool = False
     has_local_rope: bool = False
+    has_sinks: bool = False
     has_latent_attention: bool = False
     windows: WindowPattern = WindowPattern.NONE
     moe: MoeFamily | None = None
@@ -171,6 +183,33 @@ FAMILIES = {
             shared_expert="shared_experts",
         ),
         defaults={"norm_topk_prob": True, "num_nextn_predict_layers": 1},
+    ),
+    "GptOssForCausalLM": DecoderFamily(
+        has_sinks=True,
+        windows=WindowPattern.PERIODIC,
+        moe=MoeFamily(
+            router="router",
+            renormalizes=True,
+            has_biases=True,
+            has_clamped_gate=True,
+            are_interleaved=True,
+            quantizations=("mxfp4",),
+        ),
+        defaults={
+            "attention_bias": True,
+            "head_dim": 64,
+            "rms_norm_eps": 1e-5,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 32.0,
+                "truncate": False,
+                "original_max_position_embeddings": 4096,
+            },
+            "rope_theta": 150000.0,
+            "sliding_window": 128,
+            "sliding_window_pattern": 2,
+            "torch_dtype": "bfloat16",
+        },
     ),
     "Phi3ForCausalLM": DecoderFamily(
         has_qkv_bias=False,

@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from legato.engine.dtypes import DTYPE_BYTES
 from legato.engine.errors import ConfigError
+from legato.engine.models.common_fields import (
+    checkpoint_dtype,
+    eos_token_ids,
+    read_generation,
+    refuse_quantized,
+    sampling_defaults,
+)
 from legato.engine.models.families import FAMILIES, DecoderFamily
 from legato.engine.models.json_file import JsonFile
 from legato.engine.models.latent_config import LatentConfig, read_latent
@@ -16,8 +22,6 @@ from legato.engine.models.layer_attention import LayerAttention, read_layers
 from legato.engine.models.moe_config import MoeConfig, read_moe
 from legato.engine.models.rope_config import RopeParameters, read_ropes
 from legato.kernels.activation_kind import Activation
-
-_SAMPLING_DEFAULTS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +62,11 @@ class ModelConfig:
             ConfigError: a file is missing or broken, or asks for something that is not supported.
         """
         config = JsonFile.read(directory / "config.json")
-        generation_path = directory / "generation_config.json"
-        generation = (
-            JsonFile.read(generation_path)
-            if generation_path.exists()
-            else JsonFile(generation_path, {})
-        )
+        generation = read_generation(directory)
         architecture = _architecture(config)
         family = FAMILIES[architecture]
         config = config.with_defaults(family.defaults)
-        _refuse_quantized(config)
+        refuse_quantized(config, family.moe.quantizations if family.moe else ())
         attention_bias = config.get("qkv_bias", bool, config.get("attention_bias", bool, False))
         mlp_bias = config.get("mlp_bias", bool, False)
         num_heads = config.positive("num_attention_heads")
@@ -104,18 +103,19 @@ class ModelConfig:
             has_output_bias=_either(family.has_output_bias, attention_bias),
             has_mlp_bias=_either(family.has_mlp_bias, mlp_bias),
             max_context_len=max_context_len,
-            dtype=_dtype(config),
-            eos_token_ids=_eos_token_ids(generation) or _eos_token_ids(config),
-            sampling_defaults={
-                name: generation.fields[name]
-                for name in _SAMPLING_DEFAULTS
-                if isinstance(generation.fields.get(name), int | float)
-            },
+            dtype=checkpoint_dtype(config),
+            eos_token_ids=eos_token_ids(generation, config),
+            sampling_defaults=sampling_defaults(generation),
         )
 
     @property
     def num_layers(self) -> int:
         return len(self.layers)
+
+    @property
+    def latent_dim(self) -> int | None:
+        """Of what is stored, what values are the weighted mean of; None: values are stored."""
+        return None if self.latent is None else self.latent.latent_dim
 
     @property
     def rotated_dim(self) -> int:
@@ -164,11 +164,6 @@ def _max_context_len(config: JsonFile, ropes: tuple[RopeParameters, ...]) -> int
     return ropes[0].context_len(max_position_embeddings)
 
 
-def _refuse_quantized(config: JsonFile) -> None:
-    if config.fields.get("quantization_config") is not None:
-        raise ConfigError(f"{config.path}: quantized checkpoints are not supported")
-
-
 def _num_kv_heads(config: JsonFile, num_heads: int) -> int:
     num_kv_heads = config.positive("num_key_value_heads", num_heads)
     if num_heads % num_kv_heads:
@@ -184,20 +179,3 @@ def _head_dim(config: JsonFile, num_heads: int) -> int:
     if head_dim % 2:
         raise ConfigError(f"{config.path}: head_dim {head_dim} is odd")
     return head_dim
-
-
-def _dtype(config: JsonFile) -> str:
-    name = config.get("dtype", str, config.get("torch_dtype", str, "float32"))
-    if name not in DTYPE_BYTES:
-        raise ConfigError(
-            f"{config.path}: dtype {name} is not supported ({', '.join(DTYPE_BYTES)} are)"
-        )
-    return name
-
-
-def _eos_token_ids(config: JsonFile) -> tuple[int, ...]:
-    ids = config.fields.get("eos_token_id")
-    listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
-    if not all(isinstance(token_id, int) for token_id in listed):
-        raise ConfigError(f"{config.path}: eos_token_id is neither a number nor a list: {ids!r}")
-    return tuple(listed)

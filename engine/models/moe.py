@@ -8,15 +8,16 @@ x --shared expert--> (times sigmoid of its gate) -----> + residual
 import torch
 
 from legato.engine.models.decoder_weights import MoeMlp
+from legato.engine.models.moe_config import MoeConfig
 from legato.kernels.activation_kind import Activation
 from legato.kernels.backend import Kernels
-from legato.kernels.routing_params import RoutingParams
+from legato.kernels.expert_weights import ExpertWeights
 
 
 def add_moe_(
     kernels: Kernels,
     mlp: MoeMlp,
-    routing: RoutingParams,
+    config: MoeConfig,
     x: torch.Tensor,
     slots: torch.Tensor | None,
     residual: torch.Tensor,
@@ -28,8 +29,11 @@ def add_moe_(
         slots: [tokens], negative for padding, for which no expert's weights are read; None: none
     """
     logits = kernels.linear_float32(x, mlp.router)
-    routes = kernels.route_tokens(logits, mlp.correction, slots, routing)
-    kernels.add_experts_(x, routes, mlp.gate_up, mlp.down, residual)
+    if mlp.router_bias is not None:
+        logits.add_(mlp.router_bias)
+    routes = kernels.route_tokens(logits, mlp.correction, slots, config.routing)
+    experts = ExpertWeights(mlp.gate_up, mlp.down, mlp.gate_up_bias, mlp.down_bias, config.gate)
+    kernels.add_experts_(x, routes, experts, residual)
     if mlp.shared is not None:
         gated = kernels.gated_linear(x, mlp.shared.gate_up, None, Activation.SILU)
         if mlp.shared_gate is not None:

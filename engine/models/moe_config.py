@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from legato.engine.errors import ConfigError
 from legato.engine.models.families import MoeFamily
 from legato.engine.models.json_file import JsonFile
-from legato.kernels.activation_kind import Activation
+from legato.kernels.activation_kind import Activation, ClampedGate
 from legato.kernels.routing_params import GroupLimit, RoutingParams
 
+_CLAMPED_LIMIT, _CLAMPED_SLOPE = 7.0, 1.702  # where config.json does not say
 _NUM_EXPERTS_FIELDS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 
@@ -24,6 +25,7 @@ class MoeConfig:
         intermediate_size: of one expert
         shared_intermediate_size: of the expert that all tokens use; None: there is none
         layers: of each of the model's, whether it has experts
+        gate: None: silu(gate) * up
     """
 
     num_experts: int
@@ -31,6 +33,7 @@ class MoeConfig:
     shared_intermediate_size: int | None
     layers: tuple[bool, ...]
     routing: RoutingParams
+    gate: ClampedGate | None
 
 
 def read_moe(
@@ -53,7 +56,13 @@ def read_moe(
         shared_intermediate_size=_shared_size(config, family, size),
         layers=_have_experts(config),
         routing=_routing(config, family, num_experts),
+        gate=_clamped_gate(config) if family.has_clamped_gate else None,
     )
+
+
+def _clamped_gate(config: JsonFile) -> ClampedGate:
+    limit = config.get("swiglu_limit", float, _CLAMPED_LIMIT)
+    return ClampedGate(limit, config.get("swiglu_alpha", float, _CLAMPED_SLOPE))
 
 
 def _num_experts(config: JsonFile) -> int:

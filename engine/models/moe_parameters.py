@@ -2,6 +2,9 @@
 
 SEPARATE   experts.0.gate_proj, experts.0.up_proj, experts.1.gate_proj ...     as on the hub
 STACKED    experts.gate_up_proj  [experts, 2 * intermediate, hidden]           as computed
+MXFP4      experts.gate_up_proj_blocks, experts.gate_up_proj_scales            numbers of 4 bits
+
+Interleaved families have tensors of all experts anyway, [experts, hidden, 2 * intermediate].
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +12,11 @@ from enum import Enum, auto
 
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.moe_config import MoeConfig
-from legato.engine.models.parameter import Parameter, SourceTensor, linear, single
+from legato.engine.models.parameter import Conversion, Parameter, SourceTensor, linear, single
 
 _STACKED_NAME = ".experts.gate_up_proj"
+_MXFP4_NAME = ".experts.gate_up_proj_blocks"
+_MXFP4_BLOCK = 32  # numbers
 _STACKED_MODULE = "mlp"  # whatever the layer is called elsewhere
 
 
@@ -20,12 +25,17 @@ class ExpertLayout(Enum):
 
     SEPARATE = auto()
     STACKED = auto()
+    MXFP4 = auto()
 
 
 def expert_layout(names: Iterable[str]) -> ExpertLayout:
     """The layout of a checkpoint with tensors of these names."""
-    is_stacked = any(name.endswith(_STACKED_NAME) for name in names)
-    return ExpertLayout.STACKED if is_stacked else ExpertLayout.SEPARATE
+    for name in names:
+        if name.endswith(_STACKED_NAME):
+            return ExpertLayout.STACKED
+        if name.endswith(_MXFP4_NAME):
+            return ExpertLayout.MXFP4
+    return ExpertLayout.SEPARATE
 
 
 def moe_parameters(config: ModelConfig, layer: int, layout: ExpertLayout) -> Iterator[Parameter]:
@@ -35,11 +45,17 @@ def moe_parameters(config: ModelConfig, layer: int, layout: ExpertLayout) -> Ite
     is_stacked = layout is ExpertLayout.STACKED
     name = f"layers.{layer}.mlp"
     module = f"model.layers.{layer}.{_STACKED_MODULE if is_stacked else family.module}"
-    yield single(f"{name}.router", f"{module}.gate.weight", (moe.num_experts, hidden))
+    router = f"{module}.{family.router}"
+    yield single(f"{name}.router", f"{router}.weight", (moe.num_experts, hidden))
+    if family.has_biases:
+        source = SourceTensor(f"{router}.bias", (moe.num_experts,))
+        yield Parameter(f"{name}.router_bias", (source,), is_float32=True)
     if family.has_correction:
-        source = SourceTensor(f"{module}.gate.e_score_correction_bias", (moe.num_experts,))
+        source = SourceTensor(f"{router}.e_score_correction_bias", (moe.num_experts,))
         yield Parameter(f"{name}.correction", (source,), is_float32=True)
-    if is_stacked:
+    if family.are_interleaved:
+        yield from _interleaved(name, f"{module}.experts", moe, hidden, layout)
+    elif is_stacked:
         yield from _stacked(name, f"{module}.experts", moe, hidden)
     else:
         yield from _separate(name, f"{module}.experts", family.projections, moe, hidden)
@@ -56,6 +72,35 @@ def _stacked(name: str, module: str, moe: MoeConfig, hidden: int) -> Iterator[Pa
     count, size = moe.num_experts, moe.intermediate_size
     yield single(f"{name}.gate_up", f"{module}.gate_up_proj", (count, 2 * size, hidden))
     yield single(f"{name}.down", f"{module}.down_proj", (count, hidden, size))
+
+
+def _interleaved(
+    name: str, module: str, moe: MoeConfig, hidden: int, layout: ExpertLayout
+) -> Iterator[Parameter]:
+    """Gates and ups take turns, and both products have biases."""
+    size = moe.intermediate_size
+    for part, num_outputs, num_inputs in (("gate_up", 2 * size, hidden), ("down", hidden, size)):
+        source, shape = f"{module}.{part}_proj", (moe.num_experts, num_outputs, num_inputs)
+        is_gated = part == "gate_up"
+        if layout is ExpertLayout.MXFP4:
+            conversion = Conversion(shape, is_interleaved=is_gated, is_mxfp4=True)
+            sources = _mxfp4_sources(source, shape)
+        else:
+            conversion = Conversion(shape, is_transposed=True, is_interleaved=is_gated)
+            sources = (SourceTensor(source, (moe.num_experts, num_inputs, num_outputs)),)
+        yield Parameter(f"{name}.{part}", sources, conversion=conversion)
+        biases = SourceTensor(f"{source}_bias", shape[:2])
+        conversion = Conversion(shape[:2], is_interleaved=is_gated)
+        yield Parameter(f"{name}.{part}_bias", (biases,), conversion=conversion)
+
+
+def _mxfp4_sources(name: str, shape: tuple[int, int, int]) -> tuple[SourceTensor, ...]:
+    """Blocks and scales of matrices [experts, outputs, inputs]."""
+    scales = (*shape[:2], shape[2] // _MXFP4_BLOCK)
+    return (
+        SourceTensor(f"{name}_blocks", (*scales, _MXFP4_BLOCK // 2), is_bytes=True),
+        SourceTensor(f"{name}_scales", scales, is_bytes=True),
+    )
 
 
 def _separate(

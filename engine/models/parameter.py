@@ -13,16 +13,35 @@ class SourceTensor:
 
     name: str
     shape: tuple[int, ...]
+    is_bytes: bool = False  # instead of numbers that mean something by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How a parameter of experts is made of tensors that are laid out in another way.
+
+    Attributes:
+        shape: of the parameter, the experts first
+        is_transposed: an expert's matrix is stored as [inputs, outputs]
+        is_interleaved: outputs are stored as gate, up, gate, up ...; they become gates before ups
+        is_mxfp4: the sources are blocks of numbers of 4 bits and their scales
+    """
+
+    shape: tuple[int, ...]
+    is_transposed: bool = False
+    is_interleaved: bool = False
+    is_mxfp4: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Sources joined along dimension 0.
+    """Sources joined along dimension 0, or converted.
 
     Attributes:
         is_float32: it has more digits than weights usually have, and keeps them
         num_stacked: what is joined is cut into so many matrices of the same size; None: it is not
         offset: what is added to the stored values; the sum may have more digits than they have
+        conversion: None: the sources are joined
     """
 
     name: str
@@ -30,9 +49,12 @@ class Parameter:
     offset: float = 0.0
     is_float32: bool = False
     num_stacked: int | None = None
+    conversion: Conversion | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
+        if self.conversion is not None:
+            return self.conversion.shape
         num_rows, rest = sum(source.shape[0] for source in self.sources), self.sources[0].shape[1:]
         if self.num_stacked is None:
             return (num_rows, *rest)

@@ -82,6 +82,8 @@ def _projections(config: ModelConfig, layer: str) -> Iterator[Parameter]:
     if config.has_qk_norm:
         modules = (f"{attention}.q_norm", f"{attention}.k_norm")
         yield _norm(f"{layer}.qk_norm", modules, config.head_dim, config)
+    if config.family.has_sinks:
+        yield single(f"{layer}.sinks", f"{attention}.sinks", (config.num_heads,))
 
 
 def _mlp_parameters(config: ModelConfig, layer: str) -> Iterator[Parameter]:

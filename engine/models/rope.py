@@ -39,8 +39,10 @@ def _yarn_frequencies(plain: torch.Tensor, rope: RopeParameters, rotary_dim: int
         wavelength = rope.original_max_position / (turns * 2 * math.pi)
         return rotary_dim * math.log(wavelength) / (2 * math.log(rope.theta))
 
-    low = max(math.floor(dimension_of(rope.beta_fast)), 0)
-    high = min(math.ceil(dimension_of(rope.beta_slow)), rotary_dim - 1)
+    low, high = dimension_of(rope.beta_fast), dimension_of(rope.beta_slow)
+    if rope.truncates:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, rotary_dim - 1)
     ramp = (torch.arange(rotary_dim // 2, dtype=torch.float32) - low) / max(high - low, 0.001)
     keep = 1 - ramp.clamp(0, 1)
     return plain * keep + plain / rope.factor * (1 - keep)

@@ -22,6 +22,7 @@ class RopeParameters:
         rotated_share: of each head's dimensions; the others keep their values
         attention_factor: on cosines and sines
         score_factor: on scores, in families that heed it
+        truncates: dimensions where blending begins and ends are rounded to whole ones
         short_factors, long_factors: [rotary_dim / 2] by which the dimensions turn slower
         is_long: sequences may outgrow the original length, and turn by the long factors from
             their first token on: keys that are stored cannot turn again
@@ -38,6 +39,7 @@ class RopeParameters:
     beta_slow: float = 1.0
     attention_factor: float = 1.0
     score_factor: float = 1.0
+    truncates: bool = True
     short_factors: tuple[float, ...] = ()
     long_factors: tuple[float, ...] = ()
     is_long: bool = False
@@ -168,6 +170,7 @@ def _read_yarn(rope: RopeParameters, fields: JsonFile) -> RopeParameters:
         rope,
         beta_fast=fields.get("beta_fast", float, 32.0),
         beta_slow=fields.get("beta_slow", float, 1.0),
+        truncates=fields.get("truncate", bool, True),
         attention_factor=fields.get("attention_factor", float, computed),
         score_factor=magnitude(fields.get("mscale_all_dim", float, 0.0)) ** 2,
     )

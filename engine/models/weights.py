@@ -5,7 +5,7 @@ taken, so that a wrong or truncated checkpoint ends in one line at once. How byt
 shard_reader.py's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.checkpoint import StoredTensor, listed, locate_tensors, read_header
+from legato.engine.models.conversion import convert
 from legato.engine.models.decoder_weights import DecoderWeights, assemble
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.moe_parameters import expert_layout
@@ -31,6 +32,7 @@ _STORED_DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+_BYTES = "U8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,7 @@ def load_weights(
     sources = [source for parameter in parameters for source in parameter.sources]
     stored = _find_stored(directory, sources, shards)
     tensors = {p.name: _empty(p, placement) for p in parameters}
-    reads = [
-        TensorRead(shards[name], stored[name].offset, _STORED_DTYPES[stored[name].dtype], target)
-        for name, target in _targets(parameters, tensors)
-    ]
-    read_tensors(reads, on_progress)
+    _read(parameters, tensors, _Files(shards, stored), on_progress)
     for parameter in parameters:
         if parameter.offset:
             tensors[parameter.name].add_(parameter.offset)
@@ -91,8 +89,54 @@ def _assemble(
     return assemble(tensors, config, tuple(f.to(placement.device) for f in frequencies))
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where each source is, and how it is stored."""
+
+    shards: Mapping[str, Path]
+    stored: Mapping[str, StoredTensor]
+
+    def dtype(self, name: str) -> torch.dtype:
+        stored_as = self.stored[name].dtype
+        return torch.uint8 if stored_as == _BYTES else _STORED_DTYPES[stored_as]
+
+    def read_into(self, name: str, target: torch.Tensor) -> TensorRead:
+        return TensorRead(self.shards[name], self.stored[name].offset, self.dtype(name), target)
+
+
+def _read(
+    parameters: list[Parameter],
+    tensors: Mapping[str, torch.Tensor],
+    files: _Files,
+    on_progress: OnProgress,
+) -> None:
+    """Fills the tensors; what must be converted is read parameter by parameter, as it is stored."""
+    joined = [parameter for parameter in parameters if parameter.conversion is None]
+    reads = [files.read_into(name, target) for name, target in _targets(joined, tensors)]
+    done_bytes = sum(read.target.nbytes for read in reads)
+    converted = [parameter for parameter in parameters if parameter.conversion is not None]
+    total_bytes = done_bytes + sum(tensors[parameter.name].nbytes for parameter in converted)
+    read_tensors(reads, lambda done, _: on_progress(done, total_bytes))
+    for parameter in converted:
+        assert parameter.conversion is not None
+        target = tensors[parameter.name]
+        stored = [
+            torch.empty(source.shape, dtype=files.dtype(source.name), device=target.device)
+            for source in parameter.sources
+        ]
+        names = [source.name for source in parameter.sources]
+        read_tensors([files.read_into(*pair) for pair in zip(names, stored, strict=True)], _ignore)
+        convert(stored, parameter.conversion, target)
+        done_bytes += target.nbytes
+        on_progress(done_bytes, total_bytes)
+
+
+def _ignore(done_bytes: int, total_bytes: int) -> None:
+    """Parts of what is going to be converted are no progress yet."""
+
+
 def _targets(
-    parameters: list[Parameter], tensors: dict[str, torch.Tensor]
+    parameters: list[Parameter], tensors: Mapping[str, torch.Tensor]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """The name of every source, and the rows of its parameter that it fills."""
     for parameter in parameters:
@@ -122,8 +166,9 @@ def _check_fits(path: Path, source: SourceTensor, stored: StoredTensor) -> None:
             f"{path}: {source.name} has shape {list(stored.shape)}, but config.json asks for"
             f" {list(source.shape)}"
         )
-    if stored.dtype not in _STORED_DTYPES:
+    allowed = (_BYTES,) if source.is_bytes else tuple(_STORED_DTYPES)
+    if stored.dtype not in allowed:
         raise ConfigError(
             f"{path}: {source.name} is stored as {stored.dtype}, but only"
-            f" {', '.join(_STORED_DTYPES)} can be loaded"
+            f" {', '.join(allowed)} can be loaded"
         )

@@ -114,11 +114,12 @@ def paged_attention(
     layer: int,
     plan: GpuAttentionPlan,
     params: AttentionParams,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of one layer, see the twin. Rows of padding are left as they are: undefined."""
     output = query.new_empty(query.shape[0], query.shape[1] * query.shape[2])
     if plan.prefill is not None:
-        prefill_attention(query, kv_pool, layer, plan.batch, plan.prefill, params, output)
+        prefill_attention(query, kv_pool, layer, plan.batch, plan.prefill, params, output, sinks)
     work = plan.decode[params.window]
-    decode_attention(query, kv_pool, layer, plan.batch, work, params, output)
+    decode_attention(query, kv_pool, layer, plan.batch, work, params, output, sinks)
     return output

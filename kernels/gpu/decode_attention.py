@@ -27,6 +27,7 @@ from legato.kernels.gpu.decode_merge import finish_part
 from legato.kernels.gpu.decode_piece import PieceShape, attend, prefetch
 from legato.kernels.gpu.decode_work import ITEM_FIELDS, NO_WINDOW, SPAN_FIELDS, DecodeWork
 from legato.kernels.gpu.device import can_launch_early
+from legato.kernels.gpu.sinks import leave_to_sinks
 
 _LOG2_E = math.log2(math.e)
 
@@ -39,6 +40,7 @@ def decode_attention(
     work: DecodeWork,
     params: AttentionParams,
     output: torch.Tensor,
+    sinks: torch.Tensor | None = None,
 ) -> None:
     """Attention of the sequences that have exactly one query; other rows are left alone.
 
@@ -50,6 +52,7 @@ def decode_attention(
         kv_pool: [block, layer, k/v, kv_head, token, head_dim], contiguous
         work: planned for this batch, with the window of `params`
         output: [rows, heads * head_dim], contiguous
+        sinks: [heads] contiguous, scores beside those of the keys; None: there are none
     """
     assert params.window == work.window
     num_layers, _, num_kv_heads, block_size, head_dim = kv_pool.shape[1:]
@@ -67,6 +70,7 @@ def decode_attention(
         work.partial_outputs,
         work.partial_lses,
         work.arrivals,
+        sinks,
         query.stride(0),
         batch.block_tables.stride(0),
         num_layers * 2 * num_kv_heads,
@@ -119,6 +123,7 @@ def _decode_kernel(
     partial_outputs,
     partial_lses,
     arrivals,
+    sinks,
     query_stride,
     table_stride,
     pool_heads,
@@ -179,13 +184,14 @@ def _decode_kernel(
             context_len, window, pool_heads, layer_head, SHAPE,
         )  # fmt: skip
         if count == num_tiles:
+            result = leave_to_sinks(result, lse, sinks, kv_head * SHAPE.group, SHAPE.group)
             tl.store(piece_output + offsets, result * value_scale, mask)
         else:
             first = piece_begin // span  # program
             num_parts = (piece_begin + num_tiles - 1) // span - first + 1
             finish_part(
                 result, lse, program, first, num_parts, partial_outputs, partial_lses, arrivals,
-                piece_output, value_scale, SHAPE,
+                piece_output, value_scale, sinks, kv_head, SHAPE,
             )  # fmt: skip
 
 

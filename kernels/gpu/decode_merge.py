@@ -13,6 +13,8 @@ module does not know how parts are computed.
 import triton
 import triton.language as tl
 
+from legato.kernels.gpu.sinks import leave_to_sinks
+
 
 @triton.jit
 def finish_part(
@@ -26,6 +28,8 @@ def finish_part(
     arrivals,
     output,
     value_scale,
+    sinks,
+    kv_head,
     SHAPE: tl.constexpr,
 ):
     """Stores a part, and if it is the last that was missing, the piece's output.
@@ -35,6 +39,8 @@ def finish_part(
         program: the one whose part this is; the piece begins in the first program's span
         arrivals: counts of stored parts, the piece's at its first program; 0 again afterwards
         output: [group, head_dim]
+        sinks: [heads]; None: there are none
+        kv_head: the piece's
     """
     partial_outputs += first_program * 2 * SHAPE.group * SHAPE.head_dim
     partial_lses += first_program * 2 * SHAPE.group
@@ -49,12 +55,21 @@ def finish_part(
     tl.debug_barrier()  # the whole program's stores come before its arrival
     if tl.atomic_add(arrivals, 1, sem="acq_rel") == num_parts - 1:
         tl.store(arrivals, 0)
-        _merge_parts(partial_outputs, partial_lses, num_parts, output, value_scale, SHAPE)
+        _merge_parts(
+            partial_outputs, partial_lses, num_parts, output, value_scale, sinks, kv_head, SHAPE
+        )
 
 
 @triton.jit
 def _merge_parts(
-    partial_outputs, partial_lses, num_parts, output, value_scale, SHAPE: tl.constexpr
+    partial_outputs,
+    partial_lses,
+    num_parts,
+    output,
+    value_scale,
+    sinks,
+    kv_head,
+    SHAPE: tl.constexpr,
 ):
     """Sums up parts that lie side by side in registers: a round waits for memory once."""
     ROWS: tl.constexpr = SHAPE.merged_rows
@@ -73,6 +88,7 @@ def _merge_parts(
             outputs, lses = _load_parts(
                 partial_outputs, partial_lses, next_part, num_parts, dims, SHAPE
             )
+        result = leave_to_sinks(result, lse, sinks, kv_head * SHAPE.group, SHAPE.group)
         offsets = rows[:, None] * SHAPE.head_dim + dims[None, :]
         mask = (rows < SHAPE.group)[:, None] & (dims < SHAPE.head_dim)[None, :]
         tl.store(output + offsets, result * value_scale, mask)

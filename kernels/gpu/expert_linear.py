@@ -17,11 +17,12 @@ import torch
 import triton
 import triton.language as tl
 
+from legato.kernels.activation_kind import ClampedGate
 from legato.kernels.gpu.device import can_launch_early
 from legato.kernels.gpu.expert_routing import GpuExpertRoutes
 from legato.kernels.gpu.experts_config import ProductConfig, ProductShape, choose_config
 from legato.kernels.gpu.experts_table import TABLE
-from legato.kernels.gpu.weight_tile import gate, prefetch, weight_rows
+from legato.kernels.gpu.weight_tile import clamped_gate, gate, prefetch, weight_rows
 
 _PREFETCH_INPUTS = 256  # of each row
 _MAX_PREFETCH_PAIRS = 64  # of a tile; beyond, tensor cores are what is waited for
@@ -35,6 +36,8 @@ def expert_linear(
     is_gated: bool,
     follows_product: bool = False,
     *,
+    bias: torch.Tensor | None = None,
+    clamped: ClampedGate | None = None,
     config: ProductConfig | None = None,
 ) -> torch.Tensor:
     """Each pair's row of `x` times the weight of its expert.
@@ -44,12 +47,15 @@ def expert_linear(
         weight: [experts, outputs, inputs] contiguous
         is_gated: the result is silu(gate) * up; gates are the first half of the weight's rows
         follows_product: the kernel right before this one was launched here with the same routes
+        bias: [experts, outputs] contiguous
+        clamped: gates like this instead of by silu
 
     Returns:
         [pairs, outputs], half as many if gated; rows of padding are undefined
     """
     num_rows, num_inputs = weight.shape[1:]
     assert weight.is_contiguous() and x.stride(1) == 1
+    assert bias is None or bias.is_contiguous()
     num_pairs = len(routes.pairs)
     shape = ProductShape(num_rows, num_inputs, routes.block_pairs, is_gated)
     config = config or choose_config(shape, weight.element_size(), TABLE)
@@ -63,6 +69,7 @@ def expert_linear(
     expert_linear_kernel[(num_groups * group_tiles * num_row_tiles,)](
         x,
         weight,
+        bias,
         out,
         routes.pairs,
         routes.tiles,
@@ -72,6 +79,8 @@ def expert_linear(
         NUM_INPUTS=num_inputs,
         PAIRS_PER_ROW=pairs_per_row,
         IS_GATED=is_gated,
+        LIMIT=clamped.limit if clamped else None,
+        SLOPE=clamped.slope if clamped else 1.0,
         BLOCK_PAIRS=routes.block_pairs,
         BLOCK_ROWS=config.block_rows,
         BLOCK_INPUTS=config.block_inputs,
@@ -89,6 +98,7 @@ def expert_linear(
 def expert_linear_kernel(
     x_ptr,
     weight_ptr,
+    bias_ptr,
     out_ptr,
     pairs_ptr,
     tiles_ptr,
@@ -98,6 +108,8 @@ def expert_linear_kernel(
     NUM_INPUTS: tl.constexpr,
     PAIRS_PER_ROW: tl.constexpr,
     IS_GATED: tl.constexpr,
+    LIMIT: tl.constexpr,
+    SLOPE: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_INPUTS: tl.constexpr,
@@ -134,10 +146,15 @@ def expert_linear_kernel(
     x_ptrs = x_ptr + pairs // PAIRS_PER_ROW * x_stride
     sums = _multiply(row_ptrs, x_ptrs, is_pair, NUM_INPUTS, BLOCK_INPUTS)
 
+    if bias_ptr is not None:
+        bias_ptrs = bias_ptr + expert * NUM_ROWS + tl.minimum(rows, NUM_ROWS - 1)
+        sums += tl.load(bias_ptrs).to(tl.float32)[:, None]
     NUM_OUTPUTS: tl.constexpr = NUM_ROWS // 2 if IS_GATED else NUM_ROWS
     BLOCK_OUTPUTS: tl.constexpr = BLOCK_ROWS // 2 if IS_GATED else BLOCK_ROWS
-    if IS_GATED:
+    if IS_GATED and LIMIT is None:
         sums = gate(sums)
+    elif IS_GATED:
+        sums = clamped_gate(sums, LIMIT, SLOPE)
     outputs = row_tile * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)
     out_ptrs = out_ptr + pairs[None, :] * NUM_OUTPUTS + outputs[:, None]
     is_output = (outputs < NUM_OUTPUTS)[:, None] & is_pair[None, :]

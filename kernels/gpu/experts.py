@@ -7,6 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
+from legato.kernels.expert_weights import ExpertWeights
 from legato.kernels.gpu.device import can_launch_early
 from legato.kernels.gpu.expert_linear import expert_linear
 from legato.kernels.gpu.expert_routing import GpuExpertRoutes
@@ -18,17 +19,20 @@ _NUM_WARPS = 4
 def add_experts_(
     x: torch.Tensor,
     routes: GpuExpertRoutes,
-    gate_up: torch.Tensor,
-    down: torch.Tensor,
+    experts: ExpertWeights,
     residual: torch.Tensor,
 ) -> None:
     """Adds what the tokens' experts compute, weighted, to `residual`; see the twin."""
     num_tokens, top_k = routes.expert_ids.shape
     if num_tokens == 0:
         return
-    gated = expert_linear(x, gate_up, routes, top_k, True)
-    outputs = expert_linear(gated, down, routes, 1, False, follows_product=True)
-    _add_weighted_(outputs, routes, len(down), residual)
+    gated = expert_linear(
+        x, experts.gate_up, routes, top_k, True, bias=experts.gate_up_bias, clamped=experts.gate
+    )
+    outputs = expert_linear(
+        gated, experts.down, routes, 1, False, follows_product=True, bias=experts.down_bias
+    )
+    _add_weighted_(outputs, routes, len(experts.down), residual)
 
 
 def _add_weighted_(

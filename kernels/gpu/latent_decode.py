@@ -134,7 +134,7 @@ def _latent_decode_kernel(
             num_parts = (begin + num_tiles - 1) // span - first_program + 1
             finish_part(
                 result, lse, program, first_program, num_parts, partial_outputs, partial_lses,
-                arrivals, piece_output, 1.0, SHAPE,
+                arrivals, piece_output, 1.0, None, 0, SHAPE,
             )  # fmt: skip
         position += count
         item += (position == item_begin + num_tiles * SHAPE.num_groups).to(tl.int32)

@@ -22,6 +22,7 @@ from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.device import num_multiprocessors
 from legato.kernels.gpu.prefill_attention_gluon import specialized_prefill, supports_specialized
 from legato.kernels.gpu.prefill_work import PrefillConfig, PrefillWork, max_num_tiles
+from legato.kernels.gpu.sinks import add_sinks
 
 LOG2_E = 1.4426950408889634
 
@@ -52,6 +53,7 @@ def prefill_attention(
     work: PrefillWork,
     params: AttentionParams,
     output: torch.Tensor,
+    sinks: torch.Tensor | None = None,
 ) -> None:
     """Attends for the sequences with two queries or more; other rows of `output` stay as they are.
 
@@ -63,9 +65,10 @@ def prefill_attention(
         kv_pool: [block, layer, k/v, kv_head, token, head_dim]; bf16, fp16, fp32 or float8_e4m3fn
         work: of this batch, by `plan_prefill`
         output: [rows, heads * head_dim], contiguous
+        sinks: [heads] contiguous, scores beside those of the keys; None: there are none
     """
     if supports_specialized(query, kv_pool, work, params):
-        specialized_prefill(query, kv_pool, layer, batch, work, params, output)
+        specialized_prefill(query, kv_pool, layer, batch, work, params, output, sinks)
         return
     num_rows, num_heads, head_dim = query.shape
     num_layers, _, num_kv_heads, block_size = kv_pool.shape[1:5]
@@ -80,6 +83,7 @@ def prefill_attention(
         output,
         work.tiles,
         batch.block_tables,
+        sinks,
         query.stride(0),
         batch.block_tables.stride(0),
         num_layers,
@@ -109,6 +113,7 @@ def _prefill_kernel(
     output,  # [rows, heads, head_dim]
     tiles,  # [tiles, 4]
     block_tables,  # [sequences, max_blocks]
+    sinks,  # [heads], or None
     query_stride,
     table_stride,
     num_layers,
@@ -133,8 +138,7 @@ def _prefill_kernel(
     num_queries = tl.load(tile + 2)
     if num_queries == 0:
         return
-    first_row = tl.load(tile + 1)
-    first_position = tl.load(tile + 3)
+    first_row, first_position = tl.load(tile + 1), tl.load(tile + 3)
     block_table = block_tables + tl.load(tile).to(tl.int64) * table_stride
 
     # Rows beyond the queries compute the last query again, and are not stored.
@@ -154,8 +158,7 @@ def _prefill_kernel(
     begin, whole_begin, whole_end, end = _ends(
         first_position, num_queries, window, BLOCK_N, HAS_WINDOW
     )
-    sums = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    weight = tl.zeros([BLOCK_M], tl.float32)
+    sums, weight = tl.zeros([BLOCK_M, BLOCK_D], tl.float32), tl.zeros([BLOCK_M], tl.float32)
     # Finite, so that rows that have seen no key yet are no special case.
     largest = tl.full([BLOCK_M], -1e30, tl.float32)
     pool_head = (layer * 2 * num_kv_heads + kv_head, num_layers * 2 * num_kv_heads, num_kv_heads)
@@ -177,6 +180,7 @@ def _prefill_kernel(
         HEAD_DIM, BLOCK_D, BLOCK_N, BLOCK_SIZE, True, HAS_WINDOW, HAS_SOFTCAP,
     )  # fmt: skip
 
+    weight = add_sinks(weight, largest, sinks, head)
     output_row = query_row * (num_kv_heads * GROUP) + head
     tl.store(
         output + output_row[:, None] * HEAD_DIM + feature[None, :],

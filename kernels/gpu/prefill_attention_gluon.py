@@ -70,6 +70,7 @@ def specialized_prefill(
     work: PrefillWork,
     params: AttentionParams,
     output: torch.Tensor,
+    sinks: torch.Tensor | None,
 ) -> None:
     """As `prefill_attention`; only where `supports_specialized`."""
     num_rows, num_heads, head_dim = query.shape
@@ -85,6 +86,7 @@ def specialized_prefill(
         work.num_tiles,
         batch.context_lens,
         batch.block_tables,
+        sinks,
         query.stride(0),
         batch.block_tables.stride(0),
         num_layers,
@@ -112,6 +114,7 @@ def prefill_kernel(
     num_tiles,  # [1]
     context_lens,  # [sequences]
     block_tables,  # [sequences, max_blocks]
+    sinks,  # [heads], or None
     query_stride,
     table_stride,
     num_layers,
@@ -143,7 +146,7 @@ def prefill_kernel(
     num_items = gl.load(num_tiles) * NUM_KV_HEADS
     work = (tiles, num_items, NUM_KV_HEADS, window)
     loader = (pool_desc, block_tables, table_stride, num_layers, layer)
-    consumer = (query, query_stride, output, context_lens, score_scale, value_scale)
+    consumer = (query, query_stride, output, context_lens, score_scale, value_scale, sinks)
     slots = (keys, values, keys_filled, keys_free, values_filled, values_free)
     memory_0 = (queries.index(0), turn_0, turn_1, slots)
     memory_1 = (queries.index(1), turn_1, turn_0, slots)

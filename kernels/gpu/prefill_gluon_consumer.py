@@ -23,6 +23,8 @@ from legato.kernels.gpu.prefill_gluon_loader import (
     wait_for,
 )
 
+_LOG2_E = gl.constexpr(1.4426950408889634)
+
 
 @gluon.jit
 def consume(
@@ -30,7 +32,7 @@ def consume(
 ):
     """Computes a half (0 or 1) of each of the program's tiles."""
     tiles, num_items, num_kv_heads, window = work
-    _, _, output, context_lens, score_scale, value_scale = consumer
+    _, _, output, context_lens, score_scale, value_scale, sinks = consumer
     queries, _, _, slots = memory
     _, _, _, _, _, values_free = slots
     HEAD_DIM: gl.constexpr = queries.shape[1]
@@ -58,7 +60,9 @@ def consume(
                 state = _walk(
                     state, memory, seen, step, last, whole_begin, first, HALF, GROUP, True, True
                 )
-            sums, weights, total, _largest = state
+            sums, weights, total, largest = state
+            if sinks is not None:
+                total += _sink_weights(sinks, largest, item % num_kv_heads, HALF, GROUP)
             step += last - first
             sums = _start_sums(sums, weights, memory, step)
             # The next tile's queries are on their way while this one's output is written.
@@ -74,11 +78,19 @@ def consume(
 
 
 @gluon.jit
+def _sink_weights(sinks, largest, kv_head, HALF: gl.constexpr, GROUP: gl.constexpr):
+    """What a consumer's rows give to the sinks of their heads, [ROWS]; as weights of keys are."""
+    tile_row = HALF * ROWS + gl.arange(0, ROWS, largest.type.layout)
+    scores = gl.load(sinks + kv_head * GROUP + tile_row % GROUP).to(gl.float32)
+    return gl.exp2(scores * _LOG2_E - largest)
+
+
+@gluon.jit
 def _load_queries(
     item, work, consumer, HALF: gl.constexpr, GROUP: gl.constexpr, HEAD_DIM: gl.constexpr
 ):
     """[ROWS, HEAD_DIM] of a consumer's half of a tile."""
-    query, query_stride, _, _, _, _ = consumer
+    query, query_stride, _, _, _, _, _ = consumer
     row, head, feature, _is_query = _places(item, work, HALF, GROUP, HEAD_DIM)
     place = row * query_stride + head * HEAD_DIM
     return gl.load(query + place[:, None] + feature[None, :])

@@ -42,6 +42,21 @@ def prefetch(row_ptrs, NUM_INPUTS: tl.constexpr):
 @triton.jit
 def gate(sums):
     """[2 * dim, tokens], gates before ups -> silu(gate) * up, [dim, tokens]"""
-    pairs = tl.reshape(sums, [2, sums.shape[0] // 2, sums.shape[1]])
-    gates, ups = tl.split(tl.permute(pairs, [1, 2, 0]))
+    gates, ups = _halves(sums)
     return ups * gates / (1 + tl.exp2(gates * -_LOG2_E))
+
+
+@triton.jit
+def clamped_gate(sums, LIMIT: tl.constexpr, SLOPE: tl.constexpr):
+    """The same, as ClampedGate says."""
+    gates, ups = _halves(sums)
+    gates = tl.minimum(gates, LIMIT)
+    ups = tl.minimum(tl.maximum(ups, -LIMIT), LIMIT)
+    return (ups + 1) * gates / (1 + tl.exp2(gates * (-_LOG2_E * SLOPE)))
+
+
+@triton.jit
+def _halves(sums):
+    """Gates and ups, each [dim, tokens]"""
+    pairs = tl.reshape(sums, [2, sums.shape[0] // 2, sums.shape[1]])
+    return tl.split(tl.permute(pairs, [1, 2, 0]))

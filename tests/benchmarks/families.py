@@ -27,6 +27,7 @@ from legato.tests.benchmarks.engine import seconds_to
 from legato.tests.benchmarks.kernel_case import READ_BYTES_PER_S
 from legato.tests.benchmarks.model_shapes import SHAPES, write_config
 from legato.tests.benchmarks.report import Row, show
+from legato.tests.checkpoints import edit_json
 
 FLOP_PER_S = 657e12  # of a large product in bfloat16, measured: docs/benchmarks.md
 VALUE_BYTES = 2
@@ -110,11 +111,16 @@ def _rows(name: str, seconds: float, limit_s: float) -> list[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=SHAPES, default="qwen3-30b-a3b")
+    parser.add_argument(
+        "--general", action="store_true", help="by transformers' code instead of the decoder"
+    )
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         directory = write_config(Path(folder), SHAPES[args.model])
         limits = Limits(ModelConfig.load(directory))
+        if args.general:
+            edit_json(directory / "config.json", architectures=None)
         llm = LLM(
             model=str(directory),
             load_format="dummy",
@@ -124,7 +130,8 @@ def main() -> int:
             enable_prefix_caching=False,
         )
     rows = measure(llm, limits, args.rounds)
-    title = f"Engine, {args.model}'s shape in bfloat16, {torch.cuda.get_device_name()}"
+    code = ", by transformers' code" if args.general else ""
+    title = f"Engine, {args.model}'s shape{code}, in bfloat16, {torch.cuda.get_device_name()}"
     return 0 if show(title, rows) else 1
 
 

@@ -1,11 +1,14 @@
 """Answers that have a form, from an engine with one or two steps under way."""
 
+import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from legato.engine.batch import FinishReason, ScheduledSequence, SequenceOutput, SequenceRequest
+from legato.engine.config import EngineConfig
 from legato.engine.core import EngineCore
 from legato.engine.errors import InvalidRequestError
 from legato.engine.grammar_compiler import GrammarCompiler
@@ -32,6 +35,18 @@ def grammars() -> GrammarCompiler:
 def depth(request: pytest.FixtureRequest) -> int:
     depth: int = request.param
     return depth
+
+
+@pytest.mark.parametrize("expects_forms", [True, False])
+def test_the_vocabulary_is_loaded_on_the_side_where_forms_are_expected(
+    model_directory: Path, expects_forms: bool
+) -> None:
+    options = {"model": str(model_directory), "max_model_len": 128, "num_gpu_blocks_override": 24}
+    core = EngineCore.build(EngineConfig.from_options(options), expects_forms=expects_forms)
+    loading = [thread for thread in threading.enumerate() if thread.name == "vocabulary"]
+    for thread in loading:
+        thread.join(60)
+    assert core.grammars is not None and core.grammars.is_loaded == expects_forms
 
 
 def request(regex: str, prompt: tuple[int, ...] = PROMPT, **params: Any) -> SequenceRequest:

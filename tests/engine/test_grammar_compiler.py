@@ -1,21 +1,19 @@
-"""Which specs are taken, what they mean, and which are refused at once."""
+"""Grammars are compiled once, within limits, and kept for a while."""
 
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from llguidance import LLTokenizer
 
 from legato.engine import grammar_compiler
 from legato.engine.builtin_model import builtin_model_directory
-from legato.engine.errors import InvalidRequestError
+from legato.engine.errors import ConfigError, InvalidRequestError
 from legato.engine.grammar_compiler import (
-    MAX_MESSAGE_CHARS,
-    MAX_SPEC_BYTES,
+    MAX_KEPT_BYTES,
     NUM_KEPT,
     GrammarCompiler,
     load_vocabulary,
@@ -46,86 +44,6 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="module")
 def compiler() -> GrammarCompiler:
     return GrammarCompiler.for_model(MODEL, 2048, (2,))
-
-
-@pytest.fixture(scope="module")
-def matches(compiler: GrammarCompiler, tokenizer: Tokenizer) -> Callable[..., bool]:
-    def matches(kind: StructuredOutputKind, spec: str, text: str) -> bool:
-        """Whether the answer may be exactly `text`."""
-        grammar = compiler.start(StructuredOutput(kind, spec))
-        token_ids = tokenizer.encode(text, add_special_tokens=False)
-        num_taken = grammar.matcher.try_consume_tokens(token_ids)
-        return num_taken == len(token_ids) and grammar.matcher.is_accepting()
-
-    return matches
-
-
-@pytest.mark.parametrize(
-    ("kind", "spec", "good", "bad"),
-    [
-        (JSON_SCHEMA, PERSON, '{"name": "Ada", "age": 36}', '{"name": "Ada"}'),
-        (JSON_SCHEMA, PERSON, '{\n  "name":"",\n  "age": -1\n}', '{"age": 36, "name": "Ada"}'),
-        (JSON_SCHEMA, '{"oneOf":[{"type":"integer"},{"type":"null"}]}', "null", "true"),
-        (JSON_OBJECT, "", '{"a": [1, {"b": null}]}', "[1]"),
-        (JSON_OBJECT, "", "{}", "{,}"),
-        (REGEX, r"\d{3}-[a-z/]+", "123-a/b", "12-ab"),
-        (CHOICE, '["yes", "yesterday", "no"]', "yesterday", "yester"),
-        (CHOICE, '["yes", "yesterday", "no"]', "yes", "maybe"),
-        (CHOICE, json.dumps(['a"b\\c\nd', "é🎉", "/x/"]), 'a"b\\c\nd', "a"),
-        (CHOICE, json.dumps(["é🎉", ""]), "é🎉", "é"),
-        (GRAMMAR, 'start: "a" B+ // <c>\nB: /[<0-9>]/', "a1<2>", "a"),
-        (GRAMMAR, 'root ::= "x" [0-9]+', "x12", "x"),
-    ],
-)
-def test_specs_mean_what_they_say(
-    matches: Callable[..., bool], kind: StructuredOutputKind, spec: str, good: str, bad: str
-) -> None:
-    assert matches(kind, spec, good)
-    assert not matches(kind, spec, bad)
-
-
-def test_json_is_not_padded_with_white_space_for_ever(matches: Callable[..., bool]) -> None:
-    assert matches(JSON_SCHEMA, PERSON, '{ "name" : "", "age" : 1 }')
-    assert matches(JSON_SCHEMA, PERSON, '{\r\n\t\t"name": "",\n' + " " * 32 + '"age": 1}')
-    assert not matches(JSON_SCHEMA, PERSON, '{"name":  "", "age": 1}')
-    assert not matches(JSON_SCHEMA, PERSON, '{"name": "",\n\n"age": 1}')
-
-
-@pytest.mark.parametrize(
-    ("kind", "spec", "message"),
-    [
-        (JSON_SCHEMA, '{"type": "objekt"}', "Invalid type: objekt"),
-        (JSON_SCHEMA, '{"not": {}}', 'Unimplemented keys: \\["not"\\]'),
-        (JSON_SCHEMA, '{"$ref": "http://example.com/a"}', "example.com"),
-        (JSON_SCHEMA, '{"a": 1', "no JSON"),
-        (JSON_SCHEMA, '"a"', "must be a JSON object"),
-        (JSON_SCHEMA, "[" * 5000, "no JSON"),
-        (JSON_SCHEMA, '{"items":' * 400 + "{}" + "}" * 400, "recursion limit"),
-        (JSON_SCHEMA, '{"type": "integer", "minimum": 3, "maximum": 2}', "Unsatisfiable"),
-        (REGEX, "(", "unclosed group"),
-        (REGEX, "(?=a)b", "look-around"),
-        (REGEX, "a" * (MAX_SPEC_BYTES + 1), "longer than 65536 bytes"),
-        (REGEX, "\ud800", "surrogates"),
-        (CHOICE, "[]", "at least one"),
-        (CHOICE, '["a", 1]', "list of strings"),
-        (CHOICE, '{"a": 1}', "list of strings"),
-        (GRAMMAR, 'a: "x"', "no start rule"),
-        (GRAMMAR, "", "Empty grammar"),
-        (GRAMMAR, 'root ::= "a', "end of input"),
-        (GRAMMAR, 'start: start "a"', "too complex, or nothing matches"),
-        (GRAMMAR, "start: <|im_end|>", "special tokens"),
-        (GRAMMAR, 'start: "a" <[5]> /b/', "special tokens"),
-    ],
-)
-def test_bad_specs_are_refused_under_the_clients_name_for_them(
-    compiler: GrammarCompiler, kind: StructuredOutputKind, spec: str, message: str
-) -> None:
-    for _ in range(2):  # the second time from memory
-        with pytest.raises(InvalidRequestError, match=message) as caught:
-            compiler.compile_check(StructuredOutput(kind, spec), "response_format")
-        assert caught.value.param == "response_format"
-        assert len(str(caught.value)) < MAX_MESSAGE_CHARS + 100
-        assert "\n" not in str(caught.value)
 
 
 def test_a_spec_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,11 +106,44 @@ def test_what_is_asked_for_at_once_is_compiled_once(
     assert (calls, len(loads)) == ([given], 1)
 
 
+def test_a_vocabulary_can_be_loaded_before_anybody_needs_it(tokenizer: Tokenizer) -> None:
+    loads: list[threading.Thread] = []
+
+    def load() -> LLTokenizer:
+        loads.append(threading.current_thread())
+        return load_vocabulary(tokenizer)
+
+    compiler = GrammarCompiler(load)
+    thread = threading.Thread(target=compiler.load)
+    thread.start()
+    compiler.compile_check(StructuredOutput(JSON_OBJECT), "x")  # in time or not
+    thread.join()
+    assert len(loads) == 1
+
+
+def test_a_vocabulary_that_cannot_be_loaded_is_told_to_those_who_need_it() -> None:
+    compiler = GrammarCompiler.for_model("/nowhere/at/all", 2048, (2,))
+    compiler.load()
+    with pytest.raises(ConfigError):
+        compiler.compile_check(StructuredOutput(JSON_OBJECT), "x")
+
+
 def test_the_oldest_grammars_are_forgotten(compiler: GrammarCompiler) -> None:
     for n in range(NUM_KEPT + 5):
         compiler.compile_check(StructuredOutput(REGEX, f"forgotten{n}"), "x")
     kept = [structured.spec for structured in compiler._compiled]
     assert kept == [f"forgotten{n}" for n in range(5, NUM_KEPT + 5)]
+
+
+def test_large_grammars_are_forgotten_earlier_but_for_the_newest(
+    tokenizer: Tokenizer,
+) -> None:
+    compiler = GrammarCompiler(lambda: load_vocabulary(tokenizer))
+    for n in range(20):
+        compiler.compile_check(StructuredOutput(REGEX, f"{n}|" * (MAX_KEPT_BYTES // 20)), "x")
+        assert sum(len(one.spec) for one in compiler._compiled) <= MAX_KEPT_BYTES
+    assert 3 < len(compiler._compiled) < 9
+    assert next(reversed(compiler._compiled)).spec.startswith("19|")
 
 
 def test_a_vocabulary_covers_model_and_tokenizer_and_knows_what_ends_an_answer(

@@ -9,7 +9,8 @@ from legato.engine.builtin_model import builtin_model_directory
 from legato.engine.config import EngineConfig
 from legato.engine.errors import ConfigError
 from legato.engine.preflight import check_model
-from legato.tests.checkpoints import make_checkpoint
+from legato.tests.checkpoints import edit_json, make_checkpoint
+from legato.tests.general_traps import GENERAL_TRAPS
 
 # What `legato serve` does before it starts a process, with the modules that it imports for that.
 PREFLIGHT = """
@@ -50,6 +51,17 @@ def test_missing_weights_are_said_unless_they_are_not_wanted(model: Path) -> Non
     with pytest.raises(ConfigError, match="holds no weights"):
         check(model)
     check(model, load_format="dummy")
+
+
+def test_models_of_transformers_code_are_tried_before_anything_starts(tmp_path: Path) -> None:
+    checkpoint = GENERAL_TRAPS["olmo2"].make(tmp_path)
+    check(checkpoint, skip_tokenizer_init=True)
+    (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="holds no weights"):
+        check(checkpoint, skip_tokenizer_init=True)
+    edit_json(checkpoint / "config.json", model_type="falcon", architectures=["FalconForCausalLM"])
+    with pytest.raises(ConfigError, match="FalconForCausalLM cannot be served: its code has an"):
+        check(checkpoint)
 
 
 def test_a_broken_tokenizer_is_one_line_that_names_the_file(model: Path) -> None:

@@ -16,6 +16,8 @@ LIMITS = StepLimits(max_num_seqs=16, max_num_batched_tokens=2048, max_blocks=4, 
 class Recorder:
     """Notes which halves are run."""
 
+    are_capturable = False
+
     def __init__(self) -> None:
         self.bodies: list[BodySize] = []
         self.tails: list[int] = []
@@ -61,3 +63,16 @@ def test_every_size_that_will_be_captured_is_warmed_up() -> None:
     prefill = [size.num_tokens for size in ran.bodies if not size.is_decode]
     assert prefill == sorted(prefill, reverse=True)
     assert prefill[0] == 1024
+
+
+def test_halves_that_no_graph_can_hold_run_at_the_sizes_that_were_warmed_up() -> None:
+    steps, ran = graphs()
+    steps.warm_up(POOL, lambda _: None)
+    warmed_up = list(ran.bodies)
+    steps.capture(POOL, lambda _: None)
+    assert ran.bodies == warmed_up
+    steps.body(StepShape(num_tokens=3, num_sequences=3, num_samples=3, is_decode=True), POOL)
+    steps.body(StepShape(num_tokens=50, num_sequences=4, num_samples=2, is_decode=False), POOL)
+    decode, prefill = ran.bodies[len(warmed_up) :]
+    assert decode == BodySize.of_decode(4)
+    assert prefill.num_tokens >= 50 and prefill in warmed_up

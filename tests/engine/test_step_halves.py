@@ -18,6 +18,7 @@ from legato.kernels.gpu import triton_kernels
 from legato.tests.checkpoints import make_checkpoint
 from legato.tests.engine.batches import build_runner, part, random_tokens, sampling_input
 from legato.tests.family_traps import TRAPS
+from legato.tests.general_traps import GENERAL_TRAPS
 from legato.tests.kernels.gpu.device import DEVICE
 
 # The interpreter's numpy warns of random bits that wrap around, and of what padding rows hold.
@@ -39,14 +40,18 @@ SIZES = {
 PADDED = BodySize(num_tokens=40, num_sequences=6, num_samples=6, is_decode=False)
 
 
-FAMILIES = ("qwen3", "phi3", "gemma2", "gemma3", "glm4_moe", "deepseek_v3")
+FAMILIES = ("qwen3", "phi3", "gemma2", "gemma3", "glm4_moe", "gpt_oss", "deepseek_v3")
+GENERAL = "cohere2"  # computed by transformers' code
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, GENERAL])
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelRunner:
     directory: Path = tmp_path_factory.mktemp("model")
-    trap = TRAPS[request.param]
-    make_checkpoint(directory, trap.family, **trap.overrides | SIZES)
+    if request.param == GENERAL:
+        GENERAL_TRAPS[request.param].make(directory)
+    else:
+        trap = TRAPS[request.param]
+        make_checkpoint(directory, trap.family, **trap.overrides | SIZES)
     return build_runner(directory, block_size=BLOCK_SIZE, device="auto", dtype="float32")
 
 
@@ -63,10 +68,10 @@ class Engine:
             config.head_dim,
             LIMITS.max_num_seqs,
             config.windows,
-            None if config.latent is None else config.latent.latent_dim,
+            config.latent_dim,
         )
-        weights = runner.model.weights
-        self.halves = StepHalves(weights, config, kernels, self.state, shape)
+        network = runner.model.network
+        self.halves = StepHalves(network, config.hidden_size, kernels, self.state, shape)
         self.pool = allocate_pool(runner.kv_spec, 30, DEVICE).fill_(float("nan"))
 
     def step(self, batch: ScheduledBatch, size: BodySize | None = None) -> torch.Tensor:

@@ -39,6 +39,7 @@ def textbook_attention(
     layer: int,
     layout: BatchLayout,
     params: AttentionParams | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """[tokens, heads * head_dim] float64, one sequence and head at a time."""
     params = params or AttentionParams(scale=query.shape[2] ** -0.5)
@@ -55,6 +56,8 @@ def textbook_attention(
                 scores = keys[kv_head, seen] @ vector * params.scale
                 if params.softcap is not None:
                     scores = params.softcap * (scores / params.softcap).tanh()
-                rows.append(scores.softmax(0) @ values[kv_head, seen])
+                if sinks is not None:
+                    scores = torch.cat((scores, sinks[head : head + 1].double()))
+                rows.append(scores.softmax(0)[: visible - seen.start] @ values[kv_head, seen])
         first += query_len
     return torch.stack(rows).view(first, -1)

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from legato.kernels.expert_weights import ExpertWeights
 from legato.kernels.experts import ExpertRoutes, add_experts_, route_tokens
 from legato.kernels.routing_params import GroupLimit, RoutingParams, Scoring
 
@@ -47,7 +48,7 @@ def test_padding_gets_no_experts_and_changes_nothing() -> None:
     before = residual.clone()
     routes = route_tokens(LOGITS, None, torch.tensor([5, -1]), RoutingParams(top_k=2))
     assert routes.expert_ids.tolist() == [[1, 3], [4, 4]]
-    add_experts_(x, routes, torch.randn(4, 10, 6), torch.randn(4, 6, 5), residual)
+    add_experts_(x, routes, ExpertWeights(torch.randn(4, 10, 6), torch.randn(4, 6, 5)), residual)
     assert torch.equal(residual[1], before[1])
     assert not torch.isclose(residual[0], before[0]).any()
 
@@ -63,11 +64,13 @@ def test_each_token_gets_the_weighted_sum_of_its_experts() -> None:
             gate, up = (gate_up[expert].double() @ x[token].double()).chunk(2)
             output = down[expert].double() @ (F.silu(gate) * up)
             wanted[token] += routes.weights[token, choice] * output
-    add_experts_(x, routes, gate_up, down, residual)
+    add_experts_(x, routes, ExpertWeights(gate_up, down), residual)
     torch.testing.assert_close(residual.double(), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_no_tokens_are_no_error() -> None:
     routes = route_tokens(torch.empty(0, 4), None, None, RoutingParams(top_k=2))
     residual = torch.empty(0, 6)
-    add_experts_(residual, routes, torch.randn(4, 10, 6), torch.randn(4, 6, 5), residual)
+    add_experts_(
+        residual, routes, ExpertWeights(torch.randn(4, 10, 6), torch.randn(4, 6, 5)), residual
+    )

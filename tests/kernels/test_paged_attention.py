@@ -33,9 +33,10 @@ def attend(
     layer: int,
     layout: BatchLayout,
     params: AttentionParams = PLAIN,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     plan = build_attention_plan(layout, pool, (None, params.window))
-    return paged_attention(query, pool, layer, plan, params)
+    return paged_attention(query, pool, layer, plan, params, sinks)
 
 
 @pytest.mark.parametrize("lens", BATCHES)
@@ -63,6 +64,20 @@ def test_windows_and_softcaps_equal_the_textbook(
     query = torch.randn(int(layout.query_lens.sum()), 4, HEAD_DIM)
     actual = attend(query, pool, 1, layout, params).double()
     wanted = textbook_attention(query, pool, 1, layout, params)
+    torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lens", BATCHES)
+@pytest.mark.parametrize("params", PARAMS)
+def test_sinks_take_their_share(lens: list[tuple[int, int]], params: AttentionParams) -> None:
+    layout, pool = (
+        make_layout(lens, BLOCK_SIZE, NUM_BLOCKS),
+        make_pool(NUM_BLOCKS, 4, torch.float32),
+    )
+    query = torch.randn(int(layout.query_lens.sum()), 4, HEAD_DIM)
+    sinks = torch.tensor([-2.0, 0.0, 1.0, 3.0])
+    actual = attend(query, pool, 1, layout, params, sinks).double()
+    wanted = textbook_attention(query, pool, 1, layout, params, sinks)
     torch.testing.assert_close(actual, wanted, atol=1e-5, rtol=1e-5)
 
 

@@ -11,6 +11,7 @@ from functools import cache, partial
 import torch
 
 from legato.kernels import experts as twin
+from legato.kernels.expert_weights import ExpertWeights
 from legato.kernels.gpu.expert_routing import route_tokens
 from legato.kernels.gpu.experts import add_experts_
 from legato.kernels.routing_params import RoutingParams
@@ -89,13 +90,13 @@ def error_ratio(shape: Shape, num_tokens: int, logits: torch.Tensor) -> float:
     layer, x = layers_of(shape)[0], random(num_tokens, shape.hidden)
     residual = random(num_tokens, shape.hidden)
     ours, theirs = residual.clone(), residual[:NUM_CHECKED].clone()
-    exact, gate_up, down = theirs.double(), layer.gate_up, layer.down
+    exact, weights = theirs.double(), ExpertWeights(layer.gate_up, layer.down)
     routes = route_tokens(logits, None, None, shape.params)
-    add_experts_(x, routes, gate_up, down, ours)
+    add_experts_(x, routes, weights, ours)
     checked = twin.ExpertRoutes(routes.expert_ids[:NUM_CHECKED], routes.weights[:NUM_CHECKED])
-    twin.add_experts_(x[:NUM_CHECKED], checked, gate_up, down, theirs)
-    doubles = (gate_up.double(), down.double(), exact)
-    twin.add_experts_(x[:NUM_CHECKED].double(), checked, *doubles)
+    twin.add_experts_(x[:NUM_CHECKED], checked, weights, theirs)
+    doubles = ExpertWeights(layer.gate_up.double(), layer.down.double())
+    twin.add_experts_(x[:NUM_CHECKED].double(), checked, doubles, exact)
     ours_norm = (ours[:NUM_CHECKED].double() - exact).norm()
     return float(ours_norm / (theirs.double() - exact).norm())
 
@@ -107,7 +108,7 @@ def prepare(shape: Shape, num_tokens: int, skew: float = 0.0) -> Prepared:
 
     def run(logits: torch.Tensor, layer: Layer) -> None:
         routes = route_tokens(logits, None, None, shape.params)
-        add_experts_(x, routes, layer.gate_up, layer.down, residual)
+        add_experts_(x, routes, ExpertWeights(layer.gate_up, layer.down), residual)
 
     calls = [
         partial(run, logits, layers[index % NUM_LAYERS]) for index, logits in enumerate(all_logits)

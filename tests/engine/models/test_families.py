@@ -1,4 +1,7 @@
-"""Every family's checkpoint with all its traps gives what transformers gives, however it is run."""
+"""Every checkpoint with all its traps gives what transformers gives, however it is run.
+
+That is the decoder's families, and examples of what transformers' own code computes.
+"""
 
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from legato.engine.sampling_params import SamplingParams
 from legato.tests.checkpoints import greedy_tokens, load_reference
 from legato.tests.engine.batches import build_runner, logits, part, random_tokens
 from legato.tests.family_traps import TRAPS, load_trap_reference
+from legato.tests.general_traps import GENERAL_TRAPS
 
 BLOCK_SIZE = 8
 NUM_NEW = 64
@@ -20,10 +24,11 @@ PROMPTS = [random_tokens(length, length) for length in (1, 17, 40)]
 PROMPTS.append([*PROMPTS[-1][:33], 5, 6, 7])
 
 
-@pytest.fixture(scope="module", params=list(TRAPS))
+@pytest.fixture(scope="module", params=[*TRAPS, *GENERAL_TRAPS])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
-    return TRAPS[request.param].make(tmp_path_factory.mktemp(request.param))
+    trap = (TRAPS | GENERAL_TRAPS)[request.param]
+    return trap.make(tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +130,9 @@ def test_bfloat16_stays_close_to_float32(checkpoint: Path, reference: PreTrained
     assert torch.nn.functional.cosine_similarity(actual, wanted) > 0.99
 
 
-def test_a_longrope_turns_by_the_factors_of_the_longest_sequence(tmp_path: Path) -> None:
-    checkpoint = TRAPS["phi3"].make(tmp_path)
+@pytest.mark.parametrize("name", ["phi3", "granite"])
+def test_a_longrope_turns_by_the_factors_of_the_longest_sequence(tmp_path: Path, name: str) -> None:
+    checkpoint = (TRAPS | GENERAL_TRAPS)[name].make(tmp_path)
     reference, tokens = load_reference(checkpoint), random_tokens(33)
     short, long = build_runner(checkpoint, max_model_len=32), build_runner(checkpoint)
     assert_close(logits(short, part(tokens, 0, 32, [0, 1])), expected(reference, tokens[:32]))

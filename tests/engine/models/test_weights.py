@@ -1,9 +1,11 @@
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from legato.engine.errors import ConfigError
 from legato.engine.models.checkpoint import INDEX_FILE, SINGLE_FILE
@@ -110,6 +112,47 @@ def test_corrections_of_scores_keep_their_digits(tmp_path: Path) -> None:
     correction = stored["model.layers.1.mlp.gate.e_score_correction_bias"]
     assert torch.equal(mlp.correction, correction)
     assert mlp.gate_up.dtype is torch.bfloat16
+
+
+def test_interleaved_experts_are_put_gates_before_ups(tmp_path: Path) -> None:
+    stored = load_file(make_checkpoint(tmp_path, "gpt_oss") / SINGLE_FILE)
+    layer, module = load(tmp_path).layers[1], "model.layers.1.mlp"
+    mlp = layer.mlp
+    assert isinstance(mlp, MoeMlp)
+    assert mlp.router_bias is not None and mlp.gate_up_bias is not None
+    assert mlp.down_bias is not None and layer.sinks is not None
+    gate_up, bias = (stored[f"{module}.experts.gate_up_proj{end}"] for end in ("", "_bias"))
+    assert torch.equal(mlp.gate_up, torch.cat((gate_up[..., ::2], gate_up[..., 1::2]), 2).mT)
+    assert torch.equal(mlp.gate_up_bias, torch.cat((bias[:, ::2], bias[:, 1::2]), 1))
+    assert torch.equal(mlp.down, stored[f"{module}.experts.down_proj"].mT)
+    assert torch.equal(mlp.down_bias, stored[f"{module}.experts.down_proj_bias"])
+    assert torch.equal(mlp.router_bias, stored[f"{module}.router.bias"])
+    assert torch.equal(layer.sinks, stored["model.layers.1.self_attn.sinks"])
+
+
+def test_experts_of_4_bits_are_what_transformers_makes_of_them(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 1}
+    make_checkpoint(tmp_path, "gpt_oss", num_local_experts=3, num_experts_per_tok=2, **sizes)
+    changes: dict[str, torch.Tensor | None] = {}
+    plain: dict[str, torch.Tensor | None] = {}
+    for part, shape in (("gate_up", (3, 64, 2)), ("down", (3, 64, 1))):
+        name = f"model.layers.0.mlp.experts.{part}_proj"
+        blocks = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8)
+        scales = torch.randint(118, 126, shape, dtype=torch.uint8)
+        plain[name] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
+        changes |= {name: None, f"{name}_blocks": blocks, f"{name}_scales": scales}
+    edit_tensors(tmp_path, **plain)
+    wanted = load(tmp_path).layers[0].mlp
+    edit_tensors(tmp_path, **changes)
+    edit_json(tmp_path / "config.json", quantization_config={"quant_method": "mxfp4"})
+    done: list[tuple[int, int]] = []
+    config = ModelConfig.load(tmp_path)
+    loaded = load_weights(tmp_path, config, CPU, lambda *progress: done.append(progress))
+    actual = loaded.layers[0].mlp
+    assert isinstance(actual, MoeMlp) and isinstance(wanted, MoeMlp)
+    assert torch.equal(actual.gate_up, wanted.gate_up)
+    assert torch.equal(actual.down, wanted.down)
+    assert done == sorted(done) and done[-1][0] == done[-1][1]
 
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])

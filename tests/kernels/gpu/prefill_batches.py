@@ -32,6 +32,11 @@ class Shape:
     num_kv_heads: int = 2
     head_dim: int = 16
     block_size: int = 16
+    has_sinks: bool = False
+
+    def sinks(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """[heads] from ones that hardly weigh to ones that weigh more than many keys."""
+        return torch.linspace(-3, 4, self.num_heads).to(dtype) if self.has_sinks else None
 
 
 def make_inputs(
@@ -53,6 +58,7 @@ def attend(
     layout: BatchLayout,
     params: AttentionParams,
     config: PrefillConfig = SMALL,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """[rows + 3, heads * head_dim] on the host: the batch with rows and sequences of padding."""
     rows, num_heads, head_dim = query.shape
@@ -70,12 +76,18 @@ def attend(
     output = torch.full((rows + 3, num_heads * head_dim), UNTOUCHED, dtype=query.dtype)
     output = output.to(DEVICE)
     plan_prefill(batch, work)
-    prefill_attention(padded.to(DEVICE), pool.to(DEVICE), LAYER, batch, work, params, output)
+    sinks = None if sinks is None else sinks.to(DEVICE)
+    on_device = (padded.to(DEVICE), pool.to(DEVICE))
+    prefill_attention(*on_device, LAYER, batch, work, params, output, sinks)
     return output.cpu()
 
 
 def textbook(
-    query: torch.Tensor, pool: torch.Tensor, layout: BatchLayout, params: AttentionParams
+    query: torch.Tensor,
+    pool: torch.Tensor,
+    layout: BatchLayout,
+    params: AttentionParams,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What `attend` should return, float64, one sequence at a time."""
     rows, num_heads, head_dim = query.shape
@@ -95,7 +107,11 @@ def textbook(
             distance = torch.arange(keys.shape[1] - query_len, keys.shape[1])[:, None]
             distance = distance - torch.arange(keys.shape[1])
             is_visible = (distance >= 0) & (distance < (params.window or keys.shape[1]))
-            weights = scores.masked_fill(~is_visible, float("-inf")).softmax(-1)
+            scores = scores.masked_fill(~is_visible, float("-inf"))
+            if sinks is not None:
+                column = sinks.double()[:, None, None].expand(-1, query_len, 1)
+                scores = torch.cat((scores, column), -1)
+            weights = scores.softmax(-1)[..., : keys.shape[1]]
             wanted[first : first + query_len] = (weights @ values).transpose(0, 1)
         first += query_len
     return wanted.view(rows + 3, -1)
@@ -112,8 +128,9 @@ def check(
     """That a batch of these (query_len, context_len) gives what the textbook says."""
     params = params or AttentionParams(shape.head_dim**-0.5)
     layout, query, pool = make_inputs(lens, shape, dtype, num_blocks)
-    actual = attend(query, pool, layout, params, config).double()
-    wanted = textbook(query, pool, layout, params)
+    sinks = shape.sinks(dtype)
+    actual = attend(query, pool, layout, params, config, sinks).double()
+    wanted = textbook(query, pool, layout, params, sinks)
     tolerance = TOLERANCES[dtype]
     torch.testing.assert_close(actual, wanted, atol=tolerance, rtol=tolerance)
 

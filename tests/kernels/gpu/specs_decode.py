@@ -20,11 +20,13 @@ def decode_spec(
     kv_dtype: torch.dtype = torch.bfloat16,
     block_size: int = 64,
     config: DecodeConfig | None = None,
+    has_sinks: bool = False,
 ) -> CompileSpec:
     shape = DecodeShape(64, 8 * group, 8, head_dim, kv_dtype, torch.device("cpu"))
     config = config or default_config(shape)
     signature = {
         "query": "*bf16",
+        "sinks": "*bf16",
         "kv_pool": f"*{TYPE_NAMES[kv_dtype]}",
         "output": "*bf16",
         **dict.fromkeys(("block_tables", "items", "spans", "arrivals"), "*i32"),
@@ -46,11 +48,13 @@ def decode_spec(
             packing=2 if kv_dtype.itemsize == 1 else 1,
             prefetches=config.prefetches,
         ),
+        **({} if has_sinks else {"sinks": None}),
         "LAUNCHES_EARLY": config.launches_early,
     }
     swapped = " swapped" if config.swaps_operands else ""
+    sinks = " sinks" if has_sinks else ""
     return CompileSpec(
-        name=f"decode {group}x{head_dim} {TYPE_NAMES[kv_dtype]} block {block_size}{swapped}",
+        name=f"decode {group}x{head_dim} {TYPE_NAMES[kv_dtype]} block {block_size}{swapped}{sinks}",
         kernel=_decode_kernel,
         signature=signature,
         constants=constants,
@@ -68,6 +72,7 @@ SPECS = [
     decode_spec(128, block_size=16),
     decode_spec(128, group=8, config=DecodeConfig(64, 4, 3, 2, swaps_operands=True)),
     decode_spec(64, group=8),
+    decode_spec(64, group=8, has_sinks=True),
     decode_spec(96, group=1),
     decode_spec(256, group=2),
     CompileSpec(

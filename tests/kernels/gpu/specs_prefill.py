@@ -17,6 +17,7 @@ _SIGNATURE = {
     "output": "*bf16",
     "tiles": "*i32",
     "block_tables": "*i32",
+    "sinks": "*bf16",
     **dict.fromkeys(("query_stride", "table_stride", "num_layers", "layer", "window"), "i32"),
     **dict.fromkeys(("query_scale", "score_scale", "scaled_softcap", "value_scale"), "fp32"),
 }
@@ -30,6 +31,15 @@ _CONSTANTS = {
 }
 
 
+_GPT_OSS: dict[str, Any] = {"HEAD_DIM": 64, "GROUP": 8, "HAS_WINDOW": True, "HAS_SINKS": True}
+
+
+def _without_sinks(constants: dict[str, Any]) -> dict[str, Any]:
+    """The constants, with None for sinks unless they are asked for."""
+    has_sinks = constants.pop("HAS_SINKS", False)
+    return constants if has_sinks else constants | {"sinks": None}
+
+
 def _spec(
     name: str,
     config: PrefillConfig = _LARGE,
@@ -41,7 +51,7 @@ def _spec(
         name=f"prefill_attention {name}",
         kernel=_prefill_kernel,
         signature={**_SIGNATURE, **(signature or {})},
-        constants={**_CONSTANTS, **tile, **constants},
+        constants=_without_sinks({**_CONSTANTS, **tile, **constants}),
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         multiples_of_16=("query_stride",),
@@ -62,15 +72,17 @@ def _specialized(name: str, num_slots: int, **constants: Any) -> CompileSpec:
             "num_tiles": "*i32",
             "context_lens": "*i32",
         },
-        constants={
-            "HEAD_DIM": 128,
-            "NUM_KV_HEADS": 8,
-            "GROUP": 4,
-            "BLOCK_SIZE": 64,
-            "NUM_SLOTS": num_slots,
-            "HAS_WINDOW": False,
-            **constants,
-        },
+        constants=_without_sinks(
+            {
+                "HEAD_DIM": 128,
+                "NUM_KV_HEADS": 8,
+                "GROUP": 4,
+                "BLOCK_SIZE": 64,
+                "NUM_SLOTS": num_slots,
+                "HAS_WINDOW": False,
+                **constants,
+            }
+        ),
         multiples_of_16=("query_stride",),
         required=("wgmma", "setmaxnreg", "cp.async.bulk.tensor"),
         options={"maxnreg": MAX_REGISTERS},
@@ -97,4 +109,6 @@ SPECS = [
     _specialized("with two slots", 2),
     _specialized("with a window", 2, HAS_WINDOW=True),
     _specialized("of a head of 64", 4, HEAD_DIM=64),
+    _spec("with sinks", **_GPT_OSS, BLOCK_D=64),
+    _specialized("with sinks", 4, **_GPT_OSS),
 ]

@@ -89,18 +89,23 @@ def make_work(case: Case, model: Model, window: int | None = None) -> DecodeWork
     return DecodeWork.allocate(shape, model.config)
 
 
-def run(case: Case, work: DecodeWork, params: AttentionParams) -> torch.Tensor:
+def run(
+    case: Case, work: DecodeWork, params: AttentionParams, sinks: torch.Tensor | None = None
+) -> torch.Tensor:
     """[rows, heads * head_dim] on the host; rows that the kernel left alone hold UNTOUCHED."""
     batch, rows = case.batch(), case.query.shape[0]
     output = torch.full((rows, case.query[0].numel()), UNTOUCHED, dtype=case.query.dtype)
     output = output.to(DEVICE)
     plan_decode(batch, work)
     pool = case.pool.to(DEVICE)
-    decode_attention(case.query.to(DEVICE), pool, LAYER, batch, work, params, output)
+    sinks = None if sinks is None else sinks.to(DEVICE)
+    decode_attention(case.query.to(DEVICE), pool, LAYER, batch, work, params, output, sinks)
     return output.cpu()
 
 
-def textbook(case: Case, sequence: int, params: AttentionParams) -> torch.Tensor:
+def textbook(
+    case: Case, sequence: int, params: AttentionParams, sinks: torch.Tensor | None = None
+) -> torch.Tensor:
     """[heads * head_dim] float64 of a sequence's only query."""
     context_len, block_size = case.lens[sequence][1], case.pool.shape[4]
     first = max(0, context_len - (params.window or context_len))
@@ -117,19 +122,26 @@ def textbook(case: Case, sequence: int, params: AttentionParams) -> torch.Tensor
     scores = torch.einsum("hd,htd->ht", query, keys) * params.scale * params.key_scale
     if params.softcap is not None:
         scores = params.softcap * torch.tanh(scores / params.softcap)
-    return torch.einsum("ht,htd->hd", scores.softmax(1), values).flatten() * params.value_scale
+    weights = scores.softmax(1)
+    if sinks is not None:
+        weights = torch.cat((scores, sinks.double()[:, None]), 1).softmax(1)[:, :-1]
+    return torch.einsum("ht,htd->hd", weights, values).flatten() * params.value_scale
 
 
 def check(
-    case: Case, model: Model, params: AttentionParams, tolerance: float | None = None
+    case: Case,
+    model: Model,
+    params: AttentionParams,
+    tolerance: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> None:
-    output = run(case, make_work(case, model, params.window), params)
+    output = run(case, make_work(case, model, params.window), params, sinks)
     tolerance = tolerance or TOLERANCES[model.dtype]
     left_alone = torch.full(output.shape[:1], True)
     for sequence in case.decode_sequences():
         row = int(case.query_starts[sequence])
         left_alone[row] = False
-        expected = textbook(case, sequence, params)
+        expected = textbook(case, sequence, params, sinks)
         torch.testing.assert_close(output[row].double(), expected, rtol=tolerance, atol=tolerance)
     assert (output[left_alone] == UNTOUCHED).all()
 
@@ -185,6 +197,27 @@ def test_blocks_before_the_window_need_not_exist() -> None:
 def test_scores_are_softly_capped(softcap: float) -> None:
     model = Model()
     check(make_case(decodes([33, 8]), model), model, AttentionParams(1.0, softcap=softcap))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("window", "softcap"), [(None, None), (20, None), (None, 2.0)])
+@pytest.mark.parametrize("num_heads", [2, 6])
+def test_sinks_take_their_share_of_whole_and_of_split_sequences(
+    dtype: torch.dtype, window: int | None, softcap: float | None, num_heads: int
+) -> None:
+    model = Model(num_heads=num_heads, dtype=dtype)
+    sinks = torch.linspace(-3, 4, num_heads).to(dtype)
+    case = make_case([*decodes(CONTEXT_LENS), (3, 9), (1, 200)], model)
+    check(case, model, AttentionParams(0.3, window, softcap), sinks=sinks)
+
+
+@pytest.mark.parametrize(("sink", "share"), [(-80.0, 1.0), (80.0, 0.0)])
+def test_sinks_may_weigh_nothing_or_everything(sink: float, share: float) -> None:
+    model, params = Model(), AttentionParams(0.3)
+    case = make_case(decodes([5, 300]), model)
+    without = run(case, make_work(case, model), params)
+    output = run(case, make_work(case, model), params, torch.full((model.num_heads,), sink))
+    torch.testing.assert_close(output, without * share)
 
 
 def test_one_long_context_among_short_ones_is_split_over_programs() -> None:

@@ -23,6 +23,7 @@ def _finish_parts(  # noqa: PLR0913
     output,
     first_program,
     value_scale,
+    sinks,
     SHAPE: tl.constexpr,
 ):
     """Each program has one part of the same piece."""
@@ -37,11 +38,13 @@ def _finish_parts(  # noqa: PLR0913
     lse = tl.load(lses + row_of_part, is_row, float("nan"))
     finish_part(
         result, lse, first_program + part, first_program, tl.num_programs(0), partial_outputs,
-        partial_lses, arrivals, output, value_scale, SHAPE,
+        partial_lses, arrivals, output, value_scale, sinks, 1, SHAPE,
     )  # fmt: skip
 
 
-def finish(results: torch.Tensor, lses: torch.Tensor) -> torch.Tensor:
+def finish(
+    results: torch.Tensor, lses: torch.Tensor, sinks: torch.Tensor | None = None
+) -> torch.Tensor:
     """The output of a piece of [parts, group, head_dim] and [parts, group], twice over."""
     num_parts, group, head_dim = results.shape
     places = 2 * (FIRST_PROGRAM + num_parts)
@@ -52,7 +55,8 @@ def finish(results: torch.Tensor, lses: torch.Tensor) -> torch.Tensor:
     outputs = [new((group, head_dim)) for _ in range(2)]
     for output in outputs:
         arguments = (results.to(DEVICE), lses.to(DEVICE), *workspace, arrivals, output)
-        _finish_parts[(num_parts,)](*arguments, FIRST_PROGRAM, VALUE_SCALE, SHAPE=shape)
+        on_device = None if sinks is None else torch.cat((new((group,)), sinks.to(DEVICE)))
+        _finish_parts[(num_parts,)](*arguments, FIRST_PROGRAM, VALUE_SCALE, on_device, SHAPE=shape)
     assert not arrivals.any()
     assert torch.equal(*outputs)
     return outputs[0].cpu()
@@ -73,3 +77,16 @@ def test_parts_may_have_very_different_weights() -> None:
     results = torch.tensor([1.0, 2.0, 4.0])[:, None, None].expand(3, 1, 16).contiguous()
     lses = torch.tensor([[-3e4], [3e4], [3e4]])
     assert (finish(results, lses) == 3.0 * VALUE_SCALE).all()
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_sinks_weigh_once_however_many_parts_there_are(group: int) -> None:
+    generator = torch.Generator().manual_seed(group)
+    results = torch.randn((5, group, 16), generator=generator)
+    lses, sinks = torch.randn((5, group), generator=generator), torch.tensor([0.5, -2.0, 3.0])
+    weights = torch.cat((lses.double().exp2(), sinks[None, :group].double().exp()))
+    weights = weights / weights.sum(0)
+    expected = (weights[:-1, :, None] * results).sum(0) * VALUE_SCALE
+    torch.testing.assert_close(
+        finish(results, lses, sinks[:group]).double(), expected, rtol=1e-5, atol=1e-6
+    )

@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from legato.kernels.activation import clamp_and_mul
+from legato.kernels.activation_kind import ClampedGate
 from legato.kernels.gpu.expert_linear import expert_linear
 from legato.kernels.gpu.expert_routing import GpuExpertRoutes, route_tokens
 from legato.kernels.gpu.experts_config import ProductConfig
@@ -58,6 +60,24 @@ def test_tokens_have_several_pairs_and_gates_are_the_first_half(
     rows = x.double().repeat_interleave(TOP_K, dim=0)
     gate, up = torch.einsum("pi,poi->po", rows, weight.double()[experts]).chunk(2, dim=1)
     assert_close(expert_linear(x, weight, routes, TOP_K, True, config=config), F.silu(gate) * up)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize("clamped", [None, ClampedGate(limit=2.0, slope=1.702)])
+def test_biases_come_before_gates_and_gates_may_be_clamped(
+    config: ProductConfig, clamped: ClampedGate | None
+) -> None:
+    x, weight, bias = (make(*size) for size in ((NUM_TOKENS, 40), (5, 72, 40), (5, 72)))
+    routes = make_routes()
+    experts = routes.expert_ids.flatten().long()
+    rows = x.double().repeat_interleave(TOP_K, dim=0)
+    product = torch.einsum("pi,poi->po", rows, weight.double()[experts]) + bias[experts]
+    gate, up = product.chunk(2, dim=1)
+    wanted = F.silu(gate) * up if clamped is None else clamp_and_mul(product, clamped)
+    actual = expert_linear(
+        x, weight, routes, TOP_K, True, bias=bias, clamped=clamped, config=config
+    )
+    assert_close(actual, wanted)
 
 
 def test_rows_may_have_strides() -> None:

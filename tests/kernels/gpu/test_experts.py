@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from legato.kernels import experts as twin
+from legato.kernels.activation_kind import ClampedGate
+from legato.kernels.expert_weights import ExpertWeights
 from legato.kernels.gpu.expert_routing import GpuExpertRoutes, route_tokens
 from legato.kernels.gpu.experts import add_experts_
 from legato.kernels.routing_params import RoutingParams
@@ -18,8 +20,16 @@ class Layer:
     def __init__(self, hidden: int, dim: int, dtype: torch.dtype) -> None:
         self._generator = torch.Generator().manual_seed(hidden + dim)
         self._dtype = dtype
-        self.gate_up = self.make(6, 2 * dim, hidden, scale=hidden**-0.5)
-        self.down = self.make(6, hidden, dim, scale=dim**-0.5)
+        gate_up = self.make(6, 2 * dim, hidden, scale=hidden**-0.5)
+        down = self.make(6, hidden, dim, scale=dim**-0.5)
+        self.weights = ExpertWeights(gate_up, down)
+
+    def add_biases(self) -> None:
+        experts, rows, hidden = self.weights.gate_up.shape
+        biases = self.make(experts, rows), self.make(experts, hidden)
+        self.weights = ExpertWeights(
+            self.weights.gate_up, self.weights.down, *biases, ClampedGate(limit=1.5, slope=1.702)
+        )
 
     def make(self, *shape: int, scale: float = 1.0) -> torch.Tensor:
         values = torch.randn(*shape, generator=self._generator) * scale
@@ -35,7 +45,15 @@ class Layer:
     ) -> torch.Tensor:
         exact = residual.double()
         plain = twin.ExpertRoutes(routes.expert_ids, routes.weights)
-        twin.add_experts_(x.double(), plain, self.gate_up.double(), self.down.double(), exact)
+        weights = self.weights
+        doubles = ExpertWeights(
+            weights.gate_up.double(),
+            weights.down.double(),
+            None if weights.gate_up_bias is None else weights.gate_up_bias.double(),
+            None if weights.down_bias is None else weights.down_bias.double(),
+            weights.gate,
+        )
+        twin.add_experts_(x.double(), plain, doubles, exact)
         return exact
 
 
@@ -54,7 +72,19 @@ def test_sums_are_those_of_double_precision(
     x, residual = layer.make(num_tokens, hidden), layer.make(num_tokens, hidden)
     routes = layer.route(num_tokens)
     wanted = layer.exact(x, routes, residual)
-    add_experts_(x, routes, layer.gate_up, layer.down, residual)
+    add_experts_(x, routes, layer.weights, residual)
+    assert_close(residual, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("num_tokens", [1, 70])
+def test_products_may_have_biases_and_gates_be_clamped(num_tokens: int, dtype: torch.dtype) -> None:
+    layer = Layer(36, 44, dtype)
+    layer.add_biases()
+    x, residual = layer.make(num_tokens, 36), layer.make(num_tokens, 36)
+    routes = layer.route(num_tokens)
+    wanted = layer.exact(x, routes, residual)
+    add_experts_(x, routes, layer.weights, residual)
     assert_close(residual, wanted)
 
 
@@ -67,7 +97,7 @@ def test_padding_is_left_alone_and_spoils_no_token() -> None:
     real = slots >= 0
     routes = layer.route(8, slots)
     wanted = layer.exact(x, routes, residual)
-    add_experts_(x, routes, layer.gate_up, layer.down, residual)
+    add_experts_(x, routes, layer.weights, residual)
     assert_close(residual[real], wanted[real])
     assert torch.equal(residual[~real], before[~real])
 
@@ -76,17 +106,17 @@ def test_equal_inputs_give_equal_bits_time_after_time() -> None:
     layer = Layer(64, 32, torch.float16)
     x, before = layer.make(20, 64), layer.make(20, 64)
     routes, first = layer.route(20), before.clone()
-    add_experts_(x, routes, layer.gate_up, layer.down, first)
+    add_experts_(x, routes, layer.weights, first)
     for _ in range(20 if HAS_GPU else 1):
         again = before.clone()
-        add_experts_(x, routes, layer.gate_up, layer.down, again)
+        add_experts_(x, routes, layer.weights, again)
         assert torch.equal(first, again)
 
 
 def test_no_tokens_are_no_error() -> None:
     layer = Layer(64, 32, torch.float16)
     nothing = layer.make(0, 64)
-    add_experts_(nothing, layer.route(0), layer.gate_up, layer.down, nothing)
+    add_experts_(nothing, layer.route(0), layer.weights, nothing)
 
 
 @pytest.mark.gpu
@@ -98,7 +128,7 @@ def test_a_graph_serves_any_distribution_of_tokens() -> None:
     def step() -> GpuExpertRoutes:
         residual.copy_(start)
         routes = route_tokens(logits, None, None, PARAMS)
-        add_experts_(x, routes, layer.gate_up, layer.down, residual)
+        add_experts_(x, routes, layer.weights, residual)
         return routes
 
     step()

@@ -61,6 +61,15 @@ def test_scores_are_bounded_by_a_softcap(window: int | None) -> None:
     check(BATCHES[3], Shape(), params=AttentionParams(1.0, window, softcap=2.5))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("window", "softcap"), [(None, None), (9, None), (None, 2.5)])
+def test_sinks_take_their_share(
+    dtype: torch.dtype, window: int | None, softcap: float | None
+) -> None:
+    params = AttentionParams(0.25, window, softcap)
+    check(BATCHES[3], Shape(num_heads=6, has_sinks=True), dtype, params=params)
+
+
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
 def test_what_lies_outside_the_contexts_has_no_influence(garbage: float) -> None:
     layout, query, pool = make_inputs(BATCHES[2], Shape(), torch.float32)

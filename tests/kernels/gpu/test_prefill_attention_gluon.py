@@ -81,6 +81,15 @@ def test_a_window_hides_what_lies_further_back(window: int) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("window", [None, 128])
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_sinks_take_their_share(window: int | None, head_dim: int) -> None:
+    shape = replace(SHAPE, num_heads=16, head_dim=head_dim, has_sinks=True)
+    params = AttentionParams(0.09, window=window)
+    check(LONG, shape, torch.bfloat16, SPECIALIZED, params, num_blocks=160)
+
+
+@pytest.mark.gpu
 def test_what_lies_outside_the_contexts_has_no_influence() -> None:
     layout, query, pool = make_inputs(LONG, SHAPE, torch.bfloat16, num_blocks=160)
     wanted = attend(query, pool, layout, AttentionParams(0.09), SPECIALIZED)
