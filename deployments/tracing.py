@@ -22,6 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from legato.deployments.openai.backend import Backend
+from legato.deployments.openai.forwarded import forwarded_user
 from legato.deployments.sequence_spans import OPERATION_KEY, Decode
 from legato.deployments.traced_backend import TracedBackend
 from legato.engine.errors import ConfigError
@@ -95,6 +96,7 @@ class TracingLayer:
 
     def _start(self, scope: Scope) -> Span:
         carrier = dict(Headers(scope=scope))
+        client = {"user.id": forwarded_user(scope), "client.address": _client_address(scope)}
         return self._tracer.start_span(
             f"{scope['method']} {scope['path']}",
             self._propagator.extract(carrier),
@@ -105,6 +107,7 @@ class TracingLayer:
                 "url.path": scope["path"],
                 "url.scheme": scope["scheme"],
                 "network.protocol.version": scope["http_version"],
+                **{name: value for name, value in client.items() if value},
             },
         )
 
@@ -122,6 +125,12 @@ def _noting(span: Span, send: Send) -> Send:
         await send(message)
 
     return send_and_note
+
+
+def _client_address(scope: Scope) -> str:
+    """Empty where it is not known."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _trace_response(span: Span) -> str:

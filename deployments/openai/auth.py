@@ -1,7 +1,8 @@
 """API keys, as an ASGI layer: every path needs one, but for a short public list.
 
 The decision reads `scope["path"]` alone, which no header can change. The digest of the key that
-was accepted is left in the scope: it is the tenant that the prefix cache is salted with.
+was accepted is left in the scope. With the user whom a trusted proxy names it is the tenant: what
+budgets, kept responses and the prefix cache's salt are told apart by.
 """
 
 import hashlib
@@ -9,11 +10,12 @@ import hashlib
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from legato.deployments.openai.errors import ErrorBody, ErrorEnvelope, error_response, error_type
+from legato.deployments.openai.forwarded import forwarded_user
 from legato.deployments.openai.service import ApiKeys
 
 # Probes and scrapers carry no key. /version is not here: it would tell an attacker what to try.
 PUBLIC_PATHS = frozenset({"/health", "/ping", "/live", "/ready", "/metrics"})
-_TENANT = "legato.tenant"
+_KEY_DIGEST = "legato.key_digest"
 _SCHEME = b"bearer "
 
 
@@ -32,22 +34,23 @@ class AuthenticationLayer:
             if digest is None:
                 await _refusal()(scope, receive, send)
                 return
-            scope[_TENANT] = digest
+            scope[_KEY_DIGEST] = digest
         await self._app(scope, receive, send)
 
 
 def tenant(scope: Scope) -> bytes:
-    """Whose request this is: the digest of its key, or nothing where no key is asked for."""
-    digest: bytes = scope.get(_TENANT, b"")
-    return digest
+    """Whose request this is: a digest of its key and user; nothing where there is neither."""
+    digest: bytes = scope.get(_KEY_DIGEST, b"")
+    user = forwarded_user(scope)
+    return hashlib.sha256(digest + b"/" + user.encode()).digest() if user else digest
 
 
 def cache_salt(scope: Scope, client_salt: str | None) -> bytes:
-    """What separates this client's prefix cache from others': its key, and the salt it sends."""
-    digest = tenant(scope)
-    if not digest and not client_salt:
+    """What separates this client's prefix cache from others': who it is, and the salt it sends."""
+    client = tenant(scope)
+    if not client and not client_salt:
         return b""
-    return hashlib.sha256(digest + b"/" + (client_salt or "").encode()).digest()
+    return hashlib.sha256(client + b"/" + (client_salt or "").encode()).digest()
 
 
 def _bearer_token(scope: Scope) -> bytes:

@@ -36,7 +36,7 @@ class ChatFormat:
             first, *others = map(part_delta, delta.parts)
             chunks = [self._chunk(index, other, b"null") for other in others]
             return [self._with_tokens(index, first, delta), *chunks]
-        content = b'{"content":' + encode_json(delta.text) + b"}"
+        content = b'{"content":' + encode_json(delta.text) + b"}" if delta.text else b"{}"
         if self._with_token_ids or self._with_logprobs:
             return (self._with_tokens(index, content, delta),)
         return (self._chunk(index, content, b"null"),)

@@ -8,8 +8,10 @@ An answer that is held to a form is so from its first token: where the template 
 is closed at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from legato.deployments.openai.call_grammar import CallGrammar
 from legato.deployments.openai.constraint import Constraint, read_constraint
 from legato.deployments.openai.message.dialect import Dialect
 from legato.deployments.openai.message.message_parser import CallReading, MessageReading
@@ -32,14 +34,25 @@ class ChatPlan:
     streams: bool
 
     @classmethod
-    def of(cls, request: ChatRequest, dialect: Dialect) -> "ChatPlan":
-        """Raises InvalidRequestError for what the fields or the model do not allow."""
+    def of(
+        cls, request: ChatRequest, dialect: Dialect, added_tokens: Mapping[str, int]
+    ) -> "ChatPlan":
+        """Plans a request to a model with this dialect and these tokens beside its plain ones.
+
+        Raises:
+            InvalidRequestError: the fields or the model do not allow it.
+        """
         use = read_tool_use(request.tools, request.tool_choice)
+        calls = _call_reading(request, use, dialect)
         constraint = read_constraint(request)
+        if use is not None and calls is not None and (use.is_forced or constraint is not None):
+            grammar = CallGrammar(calls.syntax, added_tokens, calls.is_parallel)
+            held_to_calls = grammar.constraint(use.tools)
+            if constraint is None or use.is_forced:
+                constraint = held_to_calls
+            else:
+                constraint = Constraint.any_of(constraint, held_to_calls)
         syntax = dialect.tool_syntax
-        if use is not None and use.is_forced:
-            constraint = use.constraint(syntax.arguments_key if syntax else FORCED.arguments_key)
-        calls = _call_reading(request, use, dialect, constraint)
         return cls(
             rendering=ChatOptions.of(
                 request,
@@ -76,21 +89,21 @@ class ChatPlan:
 
 
 def _call_reading(
-    request: ChatRequest, use: ToolUse | None, dialect: Dialect, constraint: Constraint | None
+    request: ChatRequest, use: ToolUse | None, dialect: Dialect
 ) -> CallReading | None:
     if use is None:
         return None
     known = dialect.tool_syntax
     if not use.is_forced and (known is None or not dialect.may_choose):
         raise InvalidRequestError(_why_not(known), "tools")
-    if not use.is_forced and constraint is not None:
-        return None  # held to a form in which there are no calls
+    syntax = known or FORCED
+    is_named = use.choice is ToolChoice.NAMED
     return CallReading(
-        FORCED if use.is_forced or known is None else known,
+        syntax.when_forced if use.is_forced else syntax,
         use.names,
-        request.parallel_tool_calls is not False,
-        bool(known and known.has_short_ids),
-        use.choice is ToolChoice.NAMED,
+        request.parallel_tool_calls is not False and not is_named,
+        syntax.has_short_ids,
+        is_named,
     )
 
 

@@ -41,7 +41,7 @@ async def plan_chat(service: ApiService, body: ChatRequest, arrival: Arrival) ->
     output_options(body)
     params = chat_sampling(body, service.info)
     check_fan_out(1, params.n, service)
-    chat = ChatPlan.of(body, service.dialect)
+    chat = _plan(service, body)
     if service.tokenizer.has_special(chat.markers()):
         params = replace(params, skip_special_tokens=False)
     params = await held_to(service, params, chat.constraint)
@@ -59,7 +59,11 @@ async def render_chat(service: ApiService, body: ChatRequest) -> RenderedChat:
         RequestError: its messages, tools or form are wrong.
         OverloadedError: it takes too long.
     """
-    return await _render(service, body, ChatPlan.of(body, service.dialect))
+    return await _render(service, body, _plan(service, body))
+
+
+def _plan(service: ApiService, body: ChatRequest) -> ChatPlan:
+    return ChatPlan.of(body, service.dialect, service.tokenizer.added_tokens)
 
 
 async def _render(service: ApiService, body: ChatRequest, chat: ChatPlan) -> RenderedChat:

@@ -4,8 +4,9 @@
                             │ text, if there is any yet
     ChoiceDelta   <─────────┘ with the tokens since the last text
 
-Tokens without text wait for the next text, so that half a character is no piece of its own; the
-pieces of a stream joined are exactly the answer that is not streamed. The module knows no schema.
+Tokens whose text is still to come wait for it, so that half a character is no piece of its own.
+Tokens that have no text wait for nothing. The pieces of a stream joined are exactly the answer that
+is not streamed. The module knows no schema.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Choice:
         if is_last:
             named = event.stop_token_id if event.stop_token_id in self._named_stops else None
             return ChoiceDelta(text.text, token_ids, logprobs, event.finish_reason, named)
-        if not text.text:
+        if not text.text and self._text_stream.holds_text:
             self._waiting_ids, self._waiting_logprobs = token_ids, logprobs
             return ChoiceDelta("", (), ())
         self._waiting_ids, self._waiting_logprobs = (), ()

@@ -26,6 +26,14 @@ class Constraint:
 
     output: StructuredOutput
     param: str
+    forms: "tuple[Constraint, ...]" = ()  # that it lets an answer choose from
+
+    @classmethod
+    def any_of(cls, *forms: "Constraint") -> "Constraint":
+        """An answer may have either of these forms."""
+        pairs = [(form.output.kind, form.output.spec) for form in forms]
+        output = StructuredOutput(StructuredOutputKind.ANY_OF, _as_json(pairs))
+        return cls(output, forms[-1].param, forms)
 
 
 def read_constraint(fields: GenerationFields) -> Constraint | None:

@@ -114,6 +114,16 @@ def respond_to_http_exception(request: Request, error: Exception) -> Response:
     return error_response(error.status_code, ErrorEnvelope(body), headers)
 
 
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Nothing here speaks WebSocket; whoever asks for one is told, where the server can tell it."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close"})
+        return
+    text = "no WebSockets are served: send plain requests, with 'stream' for answers in pieces"
+    envelope = ErrorEnvelope(ErrorBody(text, error_type(400)))
+    await error_response(400, envelope)(scope, receive, send)
+
+
 class ErrorBoundary:
     """The outermost layer: an unexpected exception is logged, and the client gets an answer.
 
@@ -125,6 +135,9 @@ class ErrorBoundary:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await refuse_websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -29,6 +29,10 @@ class GrammarService:
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="grammars")
         self._timeout_s = timeout_s
 
+    def load(self) -> None:
+        """Has a thread load what checks need, before the first one asks for it."""
+        self._threads.submit(self._compiler.load)
+
     async def check(self, constraint: Constraint) -> None:
         """Refuses what no worker could hold an answer to.
 

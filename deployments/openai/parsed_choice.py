@@ -1,10 +1,10 @@
 """One choice of an answer whose text is read: reasoning, calls, and what is left as content.
 
     GenerationEvent ──> Choice ──ChoiceDelta with text──> MessageParser
-    ChoiceDelta with parts <── tokens since the last part ───┘
+    ChoiceDelta with parts <─────────────────────────────────┘
 
-Tokens of which nothing is to be seen yet - half a marker, the name of a call - wait for the next
-part, so that a stream's pieces joined are the answer that is not streamed.
+Tokens do not wait for parts: a call's arguments may be long, and a thought that is not to be shown
+has none. The pieces of a stream joined are the answer that is not streamed.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from legato.cluster.generation import GenerationEvent
 from legato.deployments.openai.choice import Choice, ChoiceDelta
 from legato.deployments.openai.message.message_parser import MessageParser, MessageReading
 from legato.deployments.openai.message.parts import join_parts
-from legato.engine.batch import FinishReason, TokenLogprobs
+from legato.engine.batch import FinishReason
 from legato.engine.detokenizer import StopStrings
 from legato.engine.sampling_params import SamplingParams
 from legato.engine.tokenizer import Tokenizer
@@ -37,8 +37,6 @@ class ParsedChoice:
         self._choice = Choice(tokenizer, params)
         self._parser = MessageParser(reading, stops)
         self._tells_calls = reading.calls is not None and not reading.calls.ends_as_stop
-        self._waiting_ids: tuple[int, ...] = ()
-        self._waiting_logprobs: tuple[TokenLogprobs, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -55,16 +53,10 @@ class ParsedChoice:
             parts += self._parser.finish()
         if self._parser.is_thinking:
             self.num_reasoning_tokens = self.num_tokens
-        token_ids = self._waiting_ids + delta.token_ids
-        logprobs = self._waiting_logprobs + delta.logprobs
-        if not parts and finish_reason is None:
-            self._waiting_ids, self._waiting_logprobs = token_ids, logprobs
-            return ChoiceDelta("", (), ())
-        self._waiting_ids, self._waiting_logprobs = (), ()
         return ChoiceDelta(
             "",
-            token_ids,
-            logprobs,
+            delta.token_ids,
+            delta.logprobs,
             finish_reason,
             stop_reason,
             tuple(join_parts(parts)),

@@ -71,7 +71,8 @@ async def held_to(
     """
     if constraint is None:
         return params
-    await service.grammars.check(constraint)
+    for one in (*constraint.forms, constraint):  # each is at fault under its own name
+        await service.grammars.check(one)
     return dataclasses.replace(params, structured_output=constraint.output)
 
 

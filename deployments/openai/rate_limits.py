@@ -1,11 +1,12 @@
-"""How much each API key may ask of a router in a minute.
+"""How much each client may ask of a router in a minute: each API key, or each user of it.
 
     requests   |■■■■■■■■■░|  one is taken when a request is let in
     tokens     |■■■■░░░░░░|  the prompt's are taken then, the answer's as they come: may go below 0
 
 A bucket holds a minute's worth and fills evenly, so nobody waits for a minute to begin. What an
 answer will cost is not known beforehand: it is let in while anything is left, and paid for after.
-Each router counts by itself. Without keys, all clients share one.
+Each router counts by itself. Clients are told apart as auth.py says; without keys and users, all
+share one.
 """
 
 import time
@@ -19,7 +20,7 @@ _MINUTE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Of each key; None: as much as it likes."""
+    """Of each client; None: as much as it likes."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None  # of prompts and answers together
@@ -46,7 +47,7 @@ class _Bucket:
 
 
 class KeyBudget:
-    """What one key has left; requests under way hold it to pay for their answers."""
+    """What one client has left; requests under way hold it to pay for their answers."""
 
     def __init__(self, limits: RateLimits, clock: Callable[[], float]) -> None:
         self._limits = limits
@@ -82,17 +83,17 @@ class KeyBudget:
 
 
 class RateLimiter:
-    """Knows every key's budget."""
+    """Knows every client's budget."""
 
     def __init__(
         self, limits: RateLimits | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._limits = limits or RateLimits()
         self._clock = clock
-        self._budgets: dict[bytes, KeyBudget] = {}  # by the key's digest: there are few keys
+        self._budgets: dict[bytes, KeyBudget] = {}  # by tenant: few keys, or people known by name
 
     def budget_of(self, tenant: bytes) -> KeyBudget:
-        """The same for all requests of a key."""
+        """The same for all requests of a client."""
         budget = self._budgets.get(tenant)
         if budget is None:
             budget = self._budgets[tenant] = KeyBudget(self._limits, self._clock)

@@ -107,9 +107,9 @@ class TokenizerService:
         self.tokenizer = tokenizer
         self.token_texts = TokenTexts(tokenizer.hf)
         self._ids_as_texts = TokenTexts(tokenizer.hf, by_id=True)
-        self._special_tokens = frozenset(
-            token.content for token in tokenizer.hf.added_tokens_decoder.values() if token.special
-        )
+        added = tokenizer.hf.added_tokens_decoder
+        self.added_tokens = {token.content: token_id for token_id, token in added.items()}
+        self._special_tokens = frozenset(token.content for token in added.values() if token.special)
         self._timeout_s = timeout_s
         self._max_model_len = max_model_len
         self._max_token_chars = max((len(token) for token in tokenizer.hf.get_vocab()), default=1)

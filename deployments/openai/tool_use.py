@@ -3,8 +3,8 @@
 | tool_choice | the model | the answer is held to |
 |---|---|---|
 | none | sees no tools | |
-| auto, and by default | may call | |
-| required | has to call one of the tools | a call of one of them |
+| auto, and by default | may call | calls, or the form that is asked for, if one is |
+| required | has to call one of the tools | calls of them |
 | a function by its name | has to call that one | a call of it |
 | allowed_tools | sees those alone, and may or has to call | as auto, or as required |
 """
@@ -14,16 +14,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import msgspec
-
-from legato.deployments.openai.constraint import Constraint
 from legato.engine.errors import InvalidRequestError
-from legato.engine.structured_output import StructuredOutput, StructuredOutputKind
 
 MAX_NAME_CHARS = 128
-# Models that are not sure what comes next like to go on with white space for ever. What the grammar
-# does not know of a schema is passed over, unless the tool is strict.
-_SCHEMA_OPTIONS = {"whitespace_pattern": r"[ \n\r\t]{1,40}", "coerce_one_of": True}
 
 Tool = dict[str, Any]  # {"type": "function", "function": {"name": ..., ...}}, as it was sent
 
@@ -48,20 +41,6 @@ class ToolUse:
     @property
     def is_forced(self) -> bool:
         return self.choice is not ToolChoice.AUTO
-
-    def constraint(self, arguments_key: str) -> Constraint:
-        """A call of one of the tools, as an object, and nothing else."""
-        calls = [f"call_{i}" for i in range(len(self.tools))]
-        lines = [f"start: {' | '.join(calls)}"]
-        for call, tool in zip(calls, self.tools, strict=True):
-            function = tool["function"]
-            head = f'{{"name": {_as_json(function["name"])}, "{arguments_key}": '
-            lines += [
-                f'{call}: {_as_json(head)} arguments_of_{call} "}}"',
-                f"arguments_of_{call}: %json {_as_json(_schema(function))}",
-            ]
-        output = StructuredOutput(StructuredOutputKind.GRAMMAR, "\n".join(lines))
-        return Constraint(output, "tools")
 
 
 def read_tools(tools: Sequence[Tool] | None) -> tuple[Tool, ...]:
@@ -138,13 +117,3 @@ def _name_of(tool: Tool, place: str) -> str:
     if not isinstance(function.get("parameters") or {}, dict):
         raise InvalidRequestError("must be a JSON schema", f"{place}.function.parameters")
     return name
-
-
-def _schema(function: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = function.get("parameters") or {"type": "object", "properties": {}}
-    options = {**_SCHEMA_OPTIONS, "lenient": function.get("strict") is not True}
-    return {"type": "object", **parameters, "x-guidance": options}
-
-
-def _as_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

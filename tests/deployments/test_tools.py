@@ -164,3 +164,15 @@ def test_a_schema_that_is_none_is_refused_with_the_fields_name(client: openai.Op
     with pytest.raises(openai.BadRequestError) as refusal:
         create(client, messages=WEATHER, response_format=form)
     assert refusal.value.param == "response_format.json_schema.schema"
+
+
+def test_with_tools_and_a_form_the_model_calls_or_answers_in_the_form(
+    client: openai.OpenAI,
+) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": object_schema(a="null")}}
+    choice = create(client, messages=WEATHER, tools=TOOLS, response_format=form)
+    assert calls_of(choice.message) == [("get_weather", {"city": "Paris"})]
+    assert (choice.message.content, choice.finish_reason) == (None, "tool_calls")
+    hello = [{"role": "user", "content": "Hello"}]
+    choice = create(client, messages=hello, tools=TOOLS, response_format=form)
+    assert choice.message.tool_calls or json.loads(choice.message.content) == {"a": None}

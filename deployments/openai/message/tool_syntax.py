@@ -10,7 +10,7 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def _wide(name: str) -> str:
@@ -24,6 +24,36 @@ _SEPARATOR = _wide("tool▁sep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallWriting:
+    """What a model is held to that writes calls: opening call (between call)* closing.
+
+    A call is `head`, with the name at its `%s`, then the arguments as JSON, then `tail`.
+    """
+
+    head: str
+    tail: str = ""
+    opening: str = ""
+    between: str = ""
+    closing: str = ""
+    quotes_name: bool = False  # the name is JSON text
+    is_pythonic: bool = False  # the arguments are keywords with JSON values
+
+
+def _objects(
+    arguments_key: str, *, opening: str = "", between: str, closing: str = ""
+) -> CallWriting:
+    """Calls that are objects with a name."""
+    return CallWriting(
+        head=f'{{"name": %s, "{arguments_key}": ',
+        tail="}",
+        opening=opening,
+        between=between,
+        closing=closing,
+        quotes_name=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSyntax:
     """One way to write calls. A section of calls begins with a marker and may hold several."""
 
@@ -33,8 +63,10 @@ class ToolSyntax:
     fillers: tuple[str, ...] = ()  # stand between the calls of a section, and mean nothing
     head: re.Pattern[str] | None = None  # from a call's name to its arguments; None: an object
     is_pythonic: bool = False
-    arguments_key: str = "arguments"  # in a call that is an object
-    prime: str = ""  # leads a model to a call that it has to make
+    writings: tuple[CallWriting, ...]  # of which a model that is held to calls may choose one
+    prime: str = (
+        ""  # leads a model to a call that it has to make, and is then no part of the answer
+    )
     has_short_ids: bool = False  # the model's template wants ids of nine letters and digits
 
     @property
@@ -42,18 +74,46 @@ class ToolSyntax:
         """All texts that stand for themselves."""
         return tuple(mark for mark in (*self.openings, self.closing, *self.fillers) if mark)
 
+    @property
+    def when_forced(self) -> "ToolSyntax":
+        """How a model writes calls that it has to make."""
+        if self.is_pythonic:
+            return FORCED  # the grammar of keywords would not hold it to a schema
+        if not self.prime:
+            return self
+        behind_prime = tuple(replace(writing, opening="") for writing in self.writings)
+        return replace(self, bare_start="{", writings=behind_prime)
+
 
 HERMES = ToolSyntax(
-    openings=("<tool_call>",), closing="</tool_call>", fillers=(",",), prime="<tool_call>\n"
+    openings=("<tool_call>",),
+    closing="</tool_call>",
+    fillers=(",",),
+    prime="<tool_call>\n",
+    writings=(
+        _objects(
+            "arguments",
+            opening="<tool_call>\n",
+            between="\n</tool_call>\n<tool_call>\n",
+            closing="\n</tool_call>",
+        ),
+    ),
 )
 LLAMA3_JSON = ToolSyntax(
-    openings=("<|python_tag|>",), bare_start="{", fillers=(";", ","), arguments_key="parameters"
+    openings=("<|python_tag|>",),
+    bare_start="{",
+    fillers=(";", ","),
+    writings=(_objects("parameters", between="; "),),
 )
 MISTRAL = ToolSyntax(
     openings=("[TOOL_CALLS]",),
     fillers=("[TOOL_CALLS]", "[", "]", ","),
     head=re.compile(r"([\w.-]{1,128})(?:\[CALL_ID\]\w+)?(?:\[ARGS\])?\s*(?=\{)"),
     has_short_ids=True,
+    writings=(
+        _objects("arguments", opening="[TOOL_CALLS][", between=", ", closing="]"),
+        CallWriting(opening="[TOOL_CALLS]", head="%s[ARGS]", between="[TOOL_CALLS]"),
+    ),
 )
 DEEPSEEK = ToolSyntax(
     openings=(_CALLS_BEGIN,),
@@ -63,12 +123,33 @@ DEEPSEEK = ToolSyntax(
         rf"function{_SEPARATOR}([^\n<]{{1,128}})\n```json\s*(?=\{{)"
         rf"|(?!function<)([^\n<]{{1,128}}){_SEPARATOR}\s*(?=\{{)"
     ),
+    writings=(
+        CallWriting(
+            opening=_CALLS_BEGIN,
+            head=f"{_CALL_BEGIN}function{_SEPARATOR}%s\n```json\n",
+            tail=f"\n```{_CALL_END}",
+            between="\n",
+            closing=_CALLS_END,
+        ),
+        CallWriting(
+            opening=_CALLS_BEGIN,
+            head=f"{_CALL_BEGIN}%s{_SEPARATOR}",
+            tail=_CALL_END,
+            closing=_CALLS_END,
+        ),
+    ),
 )
 PYTHONIC = ToolSyntax(
-    openings=("<|python_start|>",), closing="<|python_end|>", bare_start="[", is_pythonic=True
+    openings=("<|python_start|>",),
+    closing="<|python_end|>",
+    bare_start="[",
+    is_pythonic=True,
+    writings=(
+        CallWriting(opening="[", head="%s(", tail=")", between=", ", closing="]", is_pythonic=True),
+    ),
 )
-# What a model writes that is held to one call by a grammar, whatever its own syntax.
-FORCED = ToolSyntax(bare_start="{")
+# Of a model that is held to calls whatever its own syntax.
+FORCED = ToolSyntax(bare_start="{", writings=(_objects("arguments", between="\n"),))
 
 # By the names that vLLM's flag --tool-call-parser has for them.
 TOOL_SYNTAXES = {

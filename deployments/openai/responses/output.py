@@ -41,6 +41,7 @@ class OutputBuilder:
         self._reasoning_kind = OpenSummary if with_summary else OpenReasoning
         self._ended: list[OutputItem] = []
         self._open: OpenItem | None = None
+        self._untold: tuple[TokenLogprob, ...] = ()  # of tokens since the last part
 
     @property
     def items(self) -> tuple[OutputItem, ...]:
@@ -51,7 +52,8 @@ class OutputBuilder:
 
     def feed(self, delta: ChoiceDelta) -> list[Event]:
         """Takes what a step has added; gives the events that tell of it."""
-        logprobs = self._logprobs(delta)
+        logprobs = (*self._untold, *self._logprobs(delta))
+        self._untold = logprobs if not delta.text and not delta.parts else ()
         if delta.parts is None:
             return self._add(OpenMessage, delta.text, logprobs) if delta.text else []
         events: list[Event] = []
@@ -117,7 +119,9 @@ class OutputBuilder:
 def _from_text_on(text: str, logprobs: Sequence[TokenLogprob]) -> Sequence[TokenLogprob]:
     """Without what comes before the text: the marker that ends a thought, and white space."""
     wanted = text.encode()
-    for i in range(len(logprobs)):
-        if wanted not in b"".join(bytes(entry.bytes) for entry in logprobs[i + 1 :]):
+    written = b""
+    for i in reversed(range(len(logprobs))):
+        written = bytes(logprobs[i].bytes) + written
+        if wanted in written:
             return logprobs[i:]
     return logprobs

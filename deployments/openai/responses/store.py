@@ -3,8 +3,9 @@
     owner ──> shelf: response, response, ...   oldest first; each with the whole conversation
                 └──> item id ──> item          for references
 
-An owner is what an API key identifies: nobody finds another's responses, and nobody's responses
-push out another's. Conversations share their items, so a response outlives those before it.
+An owner is what an API key, or a user behind it, identifies: nobody finds another's responses, and
+who keeps little is pushed out by nobody. Conversations share their items, so a response outlives
+those before it.
 """
 
 import time
@@ -18,10 +19,17 @@ from legato.deployments.openai.responses.response_object import ResponseObject
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """What is kept for each owner; what is beyond it goes, the oldest first."""
+    """What is kept for each owner; what is beyond it goes, the oldest first.
 
-    max_responses: int = 1000  # 0: nothing is kept
-    max_bytes: int = 256 << 20  # what conversations share is counted in each
+    Attributes:
+        max_responses: 0: nothing is kept
+        max_bytes: what conversations share is counted in each
+        max_total_bytes: of all owners; beyond it whoever has most loses
+    """
+
+    max_responses: int = 1000
+    max_bytes: int = 256 << 20
+    max_total_bytes: int = 1 << 30
     max_age_s: float = 24 * 3600.0
 
 
@@ -96,7 +104,7 @@ class ResponseStore:
             return
         shelf = self._shelves.setdefault(owner, _Shelf())
         shelf.put(stored, self._clock() + self.limits.max_age_s)
-        self._trim(shelf)
+        self._trim_all()
 
     def get(self, owner: bytes, response_id: str) -> StoredResponse | None:
         shelf = self._shelf_of(owner)
@@ -121,6 +129,16 @@ class ResponseStore:
             return _Shelf()
         self._trim(shelf)
         return shelf
+
+    def _trim_all(self) -> None:
+        for shelf in self._shelves.values():
+            self._trim(shelf)
+        total = sum(shelf.num_bytes for shelf in self._shelves.values())
+        while total > self.limits.max_total_bytes:
+            largest = max(self._shelves.values(), key=lambda shelf: shelf.num_bytes)
+            total -= largest.pop(largest.oldest()[0]).num_bytes
+        for owner in [owner for owner, shelf in self._shelves.items() if not shelf.responses]:
+            del self._shelves[owner]
 
     def _trim(self, shelf: _Shelf) -> None:
         now_s = self._clock()

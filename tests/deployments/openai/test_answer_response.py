@@ -7,9 +7,13 @@ from typing import Any
 import openai
 import pytest
 
+from legato.deployments.openai.message.dialect import Dialect
+from legato.deployments.openai.message.reasoning import THINK_TAGS
+from legato.deployments.openai.message.tool_syntax import HERMES
 from legato.deployments.openai.service import Limits
 from legato.engine.errors import NoWorkerError, OverloadedError, WorkerLostError
 from legato.tests.deployments.openai.harness import (
+    EOS_ID,
     MODEL,
     REPLY,
     RawExchange,
@@ -22,7 +26,8 @@ from legato.tests.deployments.openai.harness import (
 
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": True}
 COMPLETION = {"model": MODEL, "prompt": "a", "stream": True, "max_tokens": 60}
-PATHS = [("/v1/chat/completions", CHAT), ("/v1/completions", COMPLETION)]
+CHAT_PATH = "/v1/chat/completions"
+PATHS = [(CHAT_PATH, CHAT), ("/v1/completions", COMPLETION)]
 
 
 async def _events(app: Any, path: str, body: dict[str, Any]) -> list[Any]:
@@ -69,6 +74,22 @@ async def test_usage_comes_once_and_last_and_is_null_before(
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
     assert last["usage"]["completion_tokens"] == len(encode(REPLY)) + 1
+
+
+@pytest.mark.parametrize(("path", "body"), PATHS)
+@pytest.mark.parametrize("dialect", [Dialect(), Dialect(HERMES, THINK_TAGS["qwen3"])])
+async def test_tokens_that_have_no_text_are_told_as_they_come(
+    path: str, body: dict[str, Any], dialect: Dialect
+) -> None:
+    app = make_app(ScriptedBackend((EOS_ID,) * 5), dialect=dialect)
+    is_chat = path == CHAT_PATH
+    wanted = {"return_token_ids": True, "ignore_eos": True, "logprobs": is_chat or 1}
+    chunks = await _events(app, path, body | wanted)
+    choices = [chunk["choices"][0] for chunk in chunks][1:-1]
+    assert [choice["token_ids"] for choice in choices] == [[EOS_ID]] * 5
+    assert not any(choice.get("text") or choice.get("delta") for choice in choices)
+    counted = [len(choice["logprobs"]["content" if is_chat else "tokens"]) for choice in choices]
+    assert counted == [1] * 5
 
 
 @pytest.mark.parametrize("options", [{}, {"include_usage": False}, None])

@@ -74,7 +74,7 @@ def test_an_empty_key_is_never_accepted() -> None:
 
 
 def test_salts_differ_by_tenant_and_by_the_clients_salt() -> None:
-    scopes = [{}, {"legato.tenant": b"a"}, {"legato.tenant": b"b"}]
+    scopes = [{}, {"legato.key_digest": b"a"}, {"legato.key_digest": b"b"}]
     salts = {cache_salt(scope, salt) for scope in scopes for salt in (None, "x", "y")}
     assert len(salts) == 9
     assert cache_salt({}, None) == b""

@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from legato.deployments.openai.message.dialect import Dialect
 from legato.deployments.openai.message.reasoning import THINK_TAGS
-from legato.deployments.openai.message.tool_syntax import HERMES, LLAMA3_JSON, MISTRAL
+from legato.deployments.openai.message.tool_syntax import HERMES, LLAMA3_JSON, MISTRAL, PYTHONIC
 from legato.engine.structured_output import StructuredOutputKind
 from legato.tests.deployments.openai.harness import (
     MODEL,
@@ -32,6 +32,7 @@ CALL = '{"name": "add", "arguments": {"a": "5 €", "b": 2}}'
 REPLY = f"Sure.\n<tool_call>\n{CALL}\n</tool_call>\n<tool_call>{CALL}</tool_call>"
 TOOL_DIALECT = Dialect(HERMES)
 THINKING = Dialect(HERMES, THINK_TAGS["qwen3"])
+FORM = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
 ADD = {"type": "function", "function": {"name": "add"}}
 
 
@@ -156,20 +157,28 @@ async def test_without_tools_calls_are_text() -> None:
 @pytest.mark.parametrize(
     ("choice", "reason"), [("required", "tool_calls"), (ADD, "stop")], ids=["required", "named"]
 )
-@pytest.mark.parametrize("dialect", [TOOL_DIALECT, Dialect(MISTRAL), Dialect()])
+@pytest.mark.parametrize(
+    ("dialect", "reply"),
+    [
+        (TOOL_DIALECT, f"{CALL}\n</tool_call>"),
+        (Dialect(MISTRAL), f"[TOOL_CALLS][{CALL}]"),
+        (Dialect(PYTHONIC), CALL),
+        (Dialect(), CALL),
+    ],
+)
 async def test_a_call_that_must_be_is_held_to_its_schema(
-    dialect: Dialect, choice: Any, reason: str
+    dialect: Dialect, reply: str, choice: Any, reason: str
 ) -> None:
-    answer, backend = await whole(CALL, dialect, tools=TOOLS, tool_choice=choice)
+    answer, backend = await whole(reply, dialect, tools=TOOLS, tool_choice=choice)
     [call] = answer.message.tool_calls
     assert (call.function.name, answer.message.content) == ("add", None)
     assert answer.finish_reason == reason
     held = backend.requests[0].params.structured_output
-    assert held is not None and held.kind is StructuredOutputKind.GRAMMAR
+    assert held is not None and held.kind is StructuredOutputKind.CALLS
     assert ("fox" in held.spec) == (choice == "required")
     prompt = decode(backend.requests[0].prompt_token_ids)
     assert prompt.endswith("<tool_call>\n") == (dialect is TOOL_DIALECT)
-    streamed = await chunks(CALL, dialect, tools=TOOLS, tool_choice=choice)
+    streamed = await chunks(reply, dialect, tools=TOOLS, tool_choice=choice)
     assert streamed[-1].finish_reason == reason
     pieces = [f for c in streamed for f in c.delta.tool_calls or ()]
     assert "".join(f.function.arguments for f in pieces) == call.function.arguments
@@ -255,11 +264,55 @@ async def test_a_thought_is_left_out_where_the_client_does_not_want_it() -> None
 
 
 async def test_a_form_reaches_the_backend_and_leaves_the_answer_as_it_is() -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
-    choice, backend = await whole('{"a": 1}', tools=TOOLS, response_format=form)
+    choice, backend = await whole('{"a": 1}', response_format=FORM)
     assert choice.message.content == '{"a": 1}'
     held = backend.requests[0].params.structured_output
     assert held is not None and held.kind is StructuredOutputKind.JSON_SCHEMA
+
+
+@pytest.mark.parametrize("dialect", [TOOL_DIALECT, Dialect(LLAMA3_JSON), Dialect(MISTRAL)])
+async def test_a_model_with_tools_and_a_form_may_call_or_answer_in_the_form(
+    dialect: Dialect,
+) -> None:
+    fields: dict[str, Any] = {"tools": TOOLS, "response_format": FORM}
+    written = '{"a": "5 €"}'
+    choice, backend = await whole(written, dialect, **fields)
+    assert (choice.message.content, choice.message.tool_calls) == (written, None)
+    assert choice.finish_reason == "stop"
+    held = backend.requests[0].params.structured_output
+    assert held is not None and held.kind is StructuredOutputKind.ANY_OF
+    streamed = await chunks(written, dialect, **fields)
+    assert "".join(one.delta.content or "" for one in streamed) == written
+    call = {
+        HERMES: f"<tool_call>\n{CALL}\n</tool_call>",
+        MISTRAL: f"[TOOL_CALLS][{CALL}]",
+        LLAMA3_JSON: CALL.replace("arguments", "parameters"),
+    }
+    assert dialect.tool_syntax is not None
+    choice, _ = await whole(call[dialect.tool_syntax], dialect, **fields)
+    assert (choice.message.content, choice.finish_reason) == (None, "tool_calls")
+    assert [one.function.name for one in choice.message.tool_calls] == ["add"]
+
+
+async def test_of_tools_and_a_form_the_one_at_fault_is_named() -> None:
+    wrong = {"name": "a", "schema": {"type": "no such type"}}
+    form = {"type": "json_schema", "json_schema": wrong}
+    answer = await ask(ScriptedBackend(), tools=TOOLS, response_format=form)
+    assert answer.json()["error"]["param"] == "response_format.json_schema.schema"
+    tools = [{"type": "function", "function": {"name": "a", "parameters": wrong["schema"]}}]
+    answer = await ask(ScriptedBackend(), tools=tools, response_format=FORM)
+    assert answer.json()["error"]["param"] == "tools"
+
+
+@pytest.mark.parametrize(("choice", "num_calls"), [("required", 2), (ADD, 1)])
+async def test_calls_that_must_be_may_be_several_unless_the_client_names_the_function(
+    choice: Any, num_calls: int
+) -> None:
+    reply = f"{CALL}\n</tool_call>\n<tool_call>\n{CALL}\n</tool_call>"
+    answer, backend = await whole(reply, tools=TOOLS, tool_choice=choice)
+    assert len(answer.message.tool_calls) == num_calls
+    held = backend.requests[0].params.structured_output
+    assert held is not None and (")*" in held.spec) == (num_calls == 2)
 
 
 async def test_a_completion_can_be_held_to_a_form_too() -> None:

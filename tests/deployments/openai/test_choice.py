@@ -36,6 +36,22 @@ def test_token_ids_wait_for_the_character_that_they_are_a_part_of() -> None:
     assert [entry.token_id for entry in deltas[-1].logprobs] == list(encode("€"))
 
 
+@pytest.mark.parametrize("stop", [(), ("The end",)])
+def test_tokens_that_have_no_text_wait_for_nothing(stop: tuple[str, ...]) -> None:
+    choice = _choice(SamplingParams(ignore_eos=True, stop=stop))
+    for token_id in (EOS_ID, *encode("<|start|>"), EOS_ID):
+        delta = choice.feed(_event(token_id))
+        assert (delta.text, delta.token_ids, len(delta.logprobs)) == ("", (token_id,), 1)
+    assert choice.num_tokens == 3
+
+
+def test_tokens_without_text_keep_their_place_behind_those_that_wait() -> None:
+    first, *others = encode("€")
+    deltas = _feed(_choice(SamplingParams()), first, EOS_ID, *others)
+    assert [delta.text for delta in deltas] == ["", "", "", "€"]
+    assert [delta.token_ids for delta in deltas] == [(), (), (), (first, EOS_ID, *others)]
+
+
 def test_text_that_may_become_a_stop_string_is_held_back_with_its_tokens() -> None:
     choice = _choice(SamplingParams(stop=("brown dog",)))
     deltas = _feed(choice, *encode("The quick brown fox jumps"))

@@ -1,10 +1,12 @@
 """Which error becomes which status and envelope."""
 
 import json
+from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Message
 
 from legato.deployments.openai.errors import (
     describe,
@@ -23,6 +25,7 @@ from legato.engine.errors import (
     RateLimitError,
     WorkerLostError,
 )
+from legato.tests.deployments.openai.harness import make_app
 
 REQUEST = Request({"type": "http", "method": "GET", "path": "/x" * 300, "headers": []})
 
@@ -70,3 +73,31 @@ def test_statuses_have_openais_types() -> None:
     assert error_type(413) == "invalid_request_error"
     assert error_type(429) == "rate_limit_error"
     assert error_type(503) == "server_error"
+
+
+@pytest.mark.parametrize("can_be_told", [True, False])
+async def test_an_upgrade_to_a_websocket_is_refused_in_words_where_the_server_has_them(
+    can_be_told: bool,
+) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    extensions: dict[str, Any] = {"websocket.http.response": {}} if can_be_told else {}
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "path": "/v1/realtime",
+        "headers": [],
+        "extensions": extensions,
+    }
+    await make_app(api_keys=["key"])(scope, receive, send)
+    if can_be_told:
+        head, body = sent
+        assert head["status"] == 400
+        assert "WebSocket" in json.loads(body["body"])["error"]["message"]
+    else:
+        assert sent == [{"type": "websocket.close"}]

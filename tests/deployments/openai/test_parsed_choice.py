@@ -1,5 +1,6 @@
 """Tokens, thoughts and calls leave a choice together."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -42,10 +43,13 @@ def _run(
     return choice, [*deltas, choice.feed(end)]
 
 
-def test_a_delta_without_parts_has_no_tokens_and_none_is_lost() -> None:
-    _, deltas = _run(THOUGHT + "well " + CALL)
-    assert all(not delta.token_ids for delta in deltas[:-1] if not delta.parts)
-    assert join_deltas(deltas).token_ids == (*encode(THOUGHT + "well " + CALL), EOS_ID)
+@pytest.mark.parametrize("shows_reasoning", [True, False])
+def test_tokens_do_not_wait_for_parts(shows_reasoning: bool) -> None:
+    reading = dataclasses.replace(READING, shows_reasoning=shows_reasoning)
+    text = THOUGHT + "well " + CALL
+    _, deltas = _run(text, reading)
+    assert [delta.token_ids for delta in deltas] == [(i,) for i in (*encode(text), EOS_ID)]
+    assert any(not delta.parts for delta in deltas[:-1])
 
 
 def test_the_deltas_joined_are_the_message() -> None:

@@ -3,13 +3,9 @@
 from typing import Any
 
 import pytest
-from llguidance import LLMatcher
 
 from legato.deployments.openai.tool_use import ToolChoice, read_tool_use
 from legato.engine.errors import InvalidRequestError
-from legato.engine.grammar_compiler import GrammarCompiler, load_vocabulary
-from legato.engine.tokenizer import Tokenizer
-from legato.tests.deployments.openai.harness import encode, tiny_tokenizer
 
 
 def tool(name: str, **properties: Any) -> dict[str, Any]:
@@ -99,30 +95,3 @@ def test_a_choice_that_names_nothing_is_refused(choice: Any) -> None:
 def test_a_call_is_required_of_tools_that_there_are() -> None:
     with pytest.raises(InvalidRequestError, match="needs tools"):
         read_tool_use(None, "required")
-
-
-@pytest.mark.parametrize(
-    ("text", "fits"),
-    [
-        ('{"name": "weather", "arguments": {"city": "Oslo"}}', True),
-        ('{"name": "add", "arguments": {"a": 5}}', True),
-        ('{"name": "add", "arguments": {"a": "5"}}', False),
-        ('{"name": "weather", "arguments": {}}', False),
-        ('{"name": "nobody", "arguments": {}}', False),
-        ("Hello", False),
-    ],
-)
-def test_a_required_call_is_held_to_one_of_the_tools_and_its_schema(text: str, fits: bool) -> None:
-    use = read_tool_use(TOOLS, "required")
-    assert use is not None
-    constraint = use.constraint("arguments")
-    tokenizer = Tokenizer(tiny_tokenizer())
-    compiler = GrammarCompiler(lambda: load_vocabulary(tokenizer))
-    compiler.compile_check(constraint.output, constraint.param)
-    matcher: LLMatcher = compiler.start(constraint.output).matcher
-    token_ids = list(encode(text))
-    accepted = matcher.validate_tokens(token_ids) == len(token_ids)
-    assert accepted == fits
-    if fits:
-        matcher.consume_tokens(token_ids)
-        assert matcher.is_accepting()

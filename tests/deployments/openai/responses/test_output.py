@@ -9,7 +9,12 @@ from legato.deployments.openai.message.parts import (
     TextPart,
 )
 from legato.deployments.openai.responses.events import Event
-from legato.deployments.openai.responses.items import CallItem, MessageItem, ReasoningItem
+from legato.deployments.openai.responses.items import (
+    CallItem,
+    MessageItem,
+    OutputText,
+    ReasoningItem,
+)
 from legato.deployments.openai.responses.output import OutputBuilder
 from legato.deployments.openai.token_texts import TokenTexts
 from legato.tests.deployments.openai.harness import encode, logprobs_of, tiny_tokenizer
@@ -62,6 +67,21 @@ def test_log_probabilities_are_those_of_the_message_alone() -> None:
     _, message = output.items
     assert isinstance(message, MessageItem)
     assert [entry.token for entry in message.content[0].logprobs] == ["b"]  # type: ignore[union-attr]
+
+
+def test_log_probabilities_of_tokens_without_text_go_with_the_next_text() -> None:
+    for parts in (None, (TextPart("€"),)):
+        output = OutputBuilder(TokenTexts(tiny_tokenizer()), with_summary=False)
+        ids = encode("€")
+        logprobs = [logprobs_of(token_id, 1) for token_id in ids]
+        for token_id, entry in zip(ids[:-1], logprobs, strict=False):
+            assert output.feed(ChoiceDelta("", (token_id,), (entry,))) == []
+        text = "" if parts else "€"
+        output.feed(ChoiceDelta(text, ids[-1:], tuple(logprobs[-1:]), parts=parts))
+        [message] = output.items
+        assert isinstance(message, MessageItem)
+        [part] = message.content
+        assert isinstance(part, OutputText) and len(part.logprobs) == len(ids)
 
 
 def test_an_answer_that_was_broken_off_at_once_has_no_items() -> None:

@@ -59,6 +59,15 @@ def test_the_oldest_go_when_there_are_too_many_bytes() -> None:
     assert all(store.get(ANNA, name) is None for name in ("y", "z", "large"))
 
 
+def test_whoever_has_most_loses_when_all_have_too_much() -> None:
+    store = ResponseStore(StoreLimits(max_total_bytes=35))
+    store.put(BERT, stored("b"))
+    for name in ("x", "y", "z"):
+        store.put(ANNA, stored(name))
+    assert store.get(ANNA, "x") is None
+    assert store.get(ANNA, "y") and store.get(ANNA, "z") and store.get(BERT, "b")
+
+
 def test_a_response_goes_when_its_time_is_over() -> None:
     now_s = 0.0
     store = ResponseStore(StoreLimits(max_age_s=10), clock=lambda: now_s)
