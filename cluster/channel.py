@@ -71,6 +71,11 @@ class Stream(Generic[M]):
     def is_open(self) -> bool:
         return not self._closed
 
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since something came from the other side, or since the stream was made."""
+        return time.monotonic() - self._last_heard
+
     def send(self, message: Message) -> None:
         """Queues a message; after the stream has ended it goes nowhere, as on a broken wire."""
         if self._closed:
@@ -137,7 +142,7 @@ class Stream(Generic[M]):
         await self._write_frames(messages[middle:])
 
     async def _beat(self) -> None:
-        while time.monotonic() - self._last_heard < self._silence_s:
+        while self.quiet_s < self._silence_s:
             self.send(self._heartbeat)
             await asyncio.sleep(self._heartbeat_s)
 

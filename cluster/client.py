@@ -27,7 +27,7 @@ from legato.cluster.prefix_index import PrefixIndex
 from legato.cluster.run import Attempt, Run, RunHalf
 from legato.cluster.wire import Peer, Report, Submit
 from legato.cluster.worker_link import WorkerLink
-from legato.engine.block_hash import block_hashes
+from legato.engine.block_hash import block_hashes, extend_hashes
 from legato.engine.errors import EngineError, NoWorkerError, OverloadedError
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class ClusterClient:
         self._options = options
         self._observer = observer
         self._links: dict[str, WorkerLink] = {}
+        self._members: set[str] = set()  # by Ray's table, when it was read last
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._prefixes = PrefixIndex()
         self._poller: asyncio.Task[None] | None = None
@@ -100,9 +101,10 @@ class ClusterClient:
 
     @property
     def _places(self) -> list[WorkerLink]:
-        """Where new sequences may go: on workers that stay, if there are any."""
+        """Where new sequences may go: on workers that stay and are heard, if there are any."""
         links = self.links
-        return [link for link in links if not link.is_leaving] or links
+        staying = [link for link in links if not link.is_leaving] or links
+        return [link for link in staying if not link.is_quiet] or staying
 
     def reports(self) -> list[Report]:
         """The last report of each usable worker."""
@@ -153,12 +155,24 @@ class ClusterClient:
                 self._check_retry(run)
         finally:
             run.end(cancel=True)
+            self._remember(run)
             if run.is_disaggregated:
                 outcome = "handed_over" if run.was_handed_over else "stayed"
-                self._observer.on_handover(outcome, run.times)
+                self._observer.on_handover(outcome, run.times, run.handover_gap_s)
 
     def _on_first_event(self, run: Run) -> None:
         self._observer.on_first_token(run.predicted_ttft_s, time.monotonic() - run.placed_at)
+
+    def _remember(self, run: Run) -> None:
+        """The answer's blocks are in its worker's cache too: a next turn begins with them."""
+        link = self._links.get(run.worker or "")
+        if link is None or link.report is None:
+            return
+        known = [*run.request.prompt_token_ids, *run.output_token_ids]
+        block_size = link.report.block_size
+        num_computed_blocks = (len(known) - 1) // block_size  # nobody asked for the last token's KV
+        extend_hashes(run.block_hashes, known, block_size, run.request.salt, num_computed_blocks)
+        self._prefixes.record(link.name, run.block_hashes, link.report.num_total_blocks)
 
     def _check_retry(self, run: Run) -> None:
         """Raises the run's error unless another attempt makes sense."""
@@ -225,9 +239,10 @@ class ClusterClient:
             return None
         known = [*run.request.prompt_token_ids, *run.output_token_ids]
         block_size = links[0].description.block_size
-        hashes = block_hashes(known, block_size, run.request.salt)
+        hashes = run.block_hashes = block_hashes(known, block_size, run.request.salt)
         demand = Demand(
             num_prompt_tokens=len(known),
+            ends_at_first_token=run.num_tokens_left == 1,
             local_prefill_max_tokens=self._options.local_prefill_max_tokens,
         )
         # The last token is always computed, so a block that it fills is no hit.
@@ -269,35 +284,47 @@ class ClusterClient:
             except ray.exceptions.RayError as error:  # the control plane is away: keep what we have
                 logger.warning("cannot read the membership: %s", error)
             else:
-                for name in map(str, names):
+                self._members = set(map(str, names))
+                for name in self._members:
                     if name not in self._tasks:
                         self._tasks[name] = asyncio.create_task(self._follow_worker(name))
             await asyncio.sleep(self._options.poll_s)
 
     async def _follow_worker(self, name: str) -> None:
-        """One worker, from its first sight to its loss; then it may be found again."""
+        """One worker, while Ray knows it.
+
+        It is asked once who it is. A call of Ray's over a cut cable does not come back when the
+        cable does: what is cut is found again by a new stream.
+        """
         try:
             with contextlib.suppress(ray.exceptions.RayError, ValueError):  # it is gone again
-                await self._use_worker(name)
+                actor = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+                description: WorkerDescription = await actor.describe.remote()
+                while name in self._members:
+                    await self._use_worker(description)
+                    await asyncio.sleep(self._options.poll_s)
         finally:
-            await asyncio.sleep(self._options.poll_s)
             del self._tasks[name]
 
-    async def _use_worker(self, name: str) -> None:
-        actor = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
-        description: WorkerDescription = await actor.describe.remote()
+    async def _use_worker(self, description: WorkerDescription) -> None:
+        """Until its stream ends."""
+        name = description.worker
         link = WorkerLink(description, self._options.secret, self._on_report)
         self._links[name] = link
         try:
             await link.run()
         finally:
             del self._links[name]
-            self._prefixes.forget(name)
-            self._observer.on_worker_lost(name)
-            if link.is_leaving:
-                logger.info("worker %s has left", name)
-            else:
-                logger.warning("lost worker %s", name)
+            if link.report is not None:  # it was usable
+                self._on_lost(link)
+
+    def _on_lost(self, link: WorkerLink) -> None:
+        self._prefixes.forget(link.name)
+        self._observer.on_worker_lost(link.name)
+        if link.is_leaving:
+            logger.info("worker %s has left", link.name)
+        else:
+            logger.warning("lost worker %s", link.name)
 
     def _on_report(self, report: Report) -> None:
         self._changed.set()

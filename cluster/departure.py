@@ -31,7 +31,10 @@ async def depart(gang: Gang, timeout_s: float) -> None:
     rank_0 = await _find(gang.name)
     if rank_0 is None:
         return
-    await rank_0.leave.remote()
+    try:
+        await asyncio.wait_for(rank_0.leave.remote(), timeout_s)
+    except (ray.exceptions.RayError, TimeoutError):  # gone, or on a machine out of reach
+        return
     num_quiet_looks = 0
     while num_quiet_looks < QUIET_LOOKS and time.monotonic() < deadline:
         await asyncio.sleep(LOOK_S)

@@ -15,8 +15,12 @@ class ClusterObserver(Protocol):
     def on_first_token(self, predicted_ttft_s: float, actual_ttft_s: float) -> None:
         """A sequence's first token came; both times count from its placement."""
 
-    def on_handover(self, outcome: str, times: StageTimes) -> None:
-        """A disaggregated sequence ended "handed_over" or "stayed"."""
+    def on_handover(self, outcome: str, times: StageTimes, gap_s: float | None) -> None:
+        """A disaggregated sequence ended "handed_over" or "stayed".
+
+        `gap_s` lay between the prefill worker's last and the decode worker's first token; None:
+        there were none of both.
+        """
 
     def on_failover(self) -> None:
         """A sequence goes on elsewhere after a loss."""

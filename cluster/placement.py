@@ -5,6 +5,7 @@ For every choice it predicts the time to the first token and what the choice cos
     disaggregated      wait(P) + prefill(P)        and one handover, P -> D
     local              wait(D) + prefill(D)        and a stall of D's streams while it prefills
     decode_on_prefill  wait(P) + prefill(P)        and a stall of P's queue, while no D has room
+    prefill_only       wait(P) + prefill(P)        of what ends with its first token: no handover
 
 and takes the cheapest sum. Every worker is a full engine, so each choice is always possible; a
 short or cached prompt goes to D directly because its stall is shorter than a handover.
@@ -33,6 +34,7 @@ class Decision(StrEnum):
     DISAGGREGATED = "disaggregated"
     LOCAL = "local"
     DECODE_ON_PREFILL = "decode_on_prefill"
+    PREFILL_ONLY = "prefill_only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Demand:
 
     num_prompt_tokens: int  # prompt, and tokens generated before a failover
     local_prefill_max_tokens: int | None = None  # D computes up to this many itself; None: by cost
+    ends_at_first_token: bool = False  # as embeddings do: there is nothing to hand over
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,11 @@ def place(demand: Demand, workers: Sequence[WorkerLoad]) -> Placement | None:
     roomy = [worker for worker in decoders if _has_room(worker, demand)]
     options = [
         *_local_options(demand, roomy, bool(prefillers)),
-        *_disaggregated_options(demand, prefillers, roomy),
+        *(
+            _prefill_only_options(demand, prefillers)
+            if demand.ends_at_first_token
+            else _disaggregated_options(demand, prefillers, roomy)
+        ),
     ]
     if not options:
         roomy_prefillers = [worker for worker in prefillers if _has_room(worker, demand)]
@@ -153,6 +160,12 @@ def _disaggregated_options(
             ttft_s + handover_s,
             Placement(worker.worker, best.worker, Decision.DISAGGREGATED, ttft_s),
         )
+
+
+def _prefill_only_options(demand: Demand, prefillers: Iterable[WorkerLoad]) -> Iterable[_Option]:
+    for worker in prefillers:
+        ttft_s = _wait_s(worker) + _prefill_s(worker, demand)
+        yield _Option(ttft_s, Placement(None, worker.worker, Decision.PREFILL_ONLY, ttft_s))
 
 
 def _handover_s(prefiller: WorkerLoad, decoder: WorkerLoad, demand: Demand) -> float:

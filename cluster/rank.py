@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from functools import partial
+from ipaddress import ip_address
 
 import ray
 import torch
@@ -22,22 +23,13 @@ from legato.cluster.engine_actor import (
 )
 from legato.cluster.interpreter import calm_collector, share_interpreter
 from legato.cluster.membership import ActorName
-from legato.cluster.sink import LocalPool
-from legato.cluster.transfer.cuda_ipc import export_pool
 from legato.cluster.transfer.digest import compile_transfers
-from legato.cluster.transfer.shared_memory import SharedPool
-from legato.cluster.transfer.transport import (
-    KVTransport,
-    PoolDescriptor,
-    TransportUnavailableError,
-)
+from legato.cluster.transfer.local_pool import LocalPool, make_local_pool
 from legato.cluster.wire import Heartbeat, Pong, ToPrefill, ToWorker
 from legato.cluster.worker import Worker
 from legato.engine.core import EngineCore
-from legato.engine.kv_cache import allocate_pool
 from legato.engine.kv_layout import KVCacheSpec
 from legato.engine.load_progress import LoadProgress, OnProgress
-from legato.engine.torch_dtypes import TORCH_DTYPES
 
 REPORT_S = 0.1
 TICK_S = 1.0
@@ -76,13 +68,14 @@ async def start(name: ActorName, options: EngineActorOptions, on_progress: OnPro
     started = time.monotonic()
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
-    core, pool = await asyncio.to_thread(_build, str(name), options, on_progress)
+    node_address = _node_address()
+    core, pool = await asyncio.to_thread(_build, str(name), options, node_address, on_progress)
     worker = Worker(str(name), name.role, core, pool, options.secret)
     server = StreamServer(
         options.secret,
         {"Generate": partial(_serve_router, worker), "Handover": partial(_serve_decode, worker)},
     )
-    address = await server.start(_node_address())
+    address = await server.start(node_address)
     calm_collector()
     share_interpreter()
     worker.start()
@@ -102,44 +95,22 @@ async def start(name: ActorName, options: EngineActorOptions, on_progress: OnPro
 
 
 def _build(
-    name: str, options: EngineActorOptions, on_progress: OnProgress
+    name: str, options: EngineActorOptions, node_address: str, on_progress: OnProgress
 ) -> tuple[EngineCore, LocalPool]:
-    """The engine, with a pool that prefill workers on this host can write to if it is there."""
-    pools: list[tuple[torch.Tensor, PoolDescriptor]] = []
+    """The engine, with a pool that prefill workers can write to."""
+    pools: list[LocalPool] = []
+    has_other_hosts = not ip_address(node_address).is_loopback
 
     def make_pool(spec: KVCacheSpec, num_blocks: int, device: torch.device) -> torch.Tensor:
         on_progress(LoadProgress("allocating the KV cache"))
-        is_shared = options.kv_transport is KVTransport.AUTO
-        make = _shared_pool if is_shared else _private_pool
-        pools.append(make(name, spec, num_blocks, device))
-        return pools[0][0]
+        pools.append(
+            make_local_pool(name, spec, num_blocks, device, options.kv_transport, has_other_hosts)
+        )
+        return pools[0].tensor
 
-    core = EngineCore.build(options.engine, make_pool, on_progress)
-    compile_transfers(pools[0][0])
-    return core, LocalPool(*pools[0], core.limits.block_size)
-
-
-def _shared_pool(
-    name: str, spec: KVCacheSpec, num_blocks: int, device: torch.device
-) -> tuple[torch.Tensor, PoolDescriptor]:
-    """A pool that other processes on this host can open, if the device allows that."""
-    if device.type == "cpu":
-        shared = SharedPool(num_blocks * spec.bytes_per_block)
-        tensor = shared.buffer.view(TORCH_DTYPES[spec.dtype]).view(spec.pool_shape(num_blocks))
-        return tensor, shared.describe(name, tensor)
-    tensor, private = _private_pool(name, spec, num_blocks, device)
-    try:
-        return tensor, export_pool(name, tensor)
-    except TransportUnavailableError as error:
-        logger.warning("the KV pool is not shared with other processes: %s", error)
-        return tensor, private
-
-
-def _private_pool(
-    name: str, spec: KVCacheSpec, num_blocks: int, device: torch.device
-) -> tuple[torch.Tensor, PoolDescriptor]:
-    tensor = allocate_pool(spec, num_blocks, device)
-    return tensor, PoolDescriptor.private(name, tuple(tensor.shape), spec.dtype)
+    core = EngineCore.build(options.engine, make_pool, on_progress, expects_forms=True)
+    compile_transfers(pools[0].tensor)
+    return core, pools[0]
 
 
 def _node_address() -> str:

@@ -36,6 +36,7 @@ class Rates:
         self._prefill = _Rate()  # tokens
         self._steps = _Rate()  # that only decode
         self._transfers = _Rate()  # bytes
+        self._first_tokens = _Rate()
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -49,6 +50,10 @@ class Rates:
     def transfer_bytes_per_s(self) -> float:
         return self._transfers.per_s or self._nominal_transfer_bytes_per_s
 
+    @property
+    def ttft_s(self) -> float:
+        return 1 / self._first_tokens.per_s if self._first_tokens.seconds else 0.0
+
     def add_step(self, result: StepResult, duration_s: float) -> None:
         """Takes one engine step in."""
         if result.num_prefill_tokens:
@@ -59,3 +64,7 @@ class Rates:
     def add_transfer(self, num_bytes: int, duration_s: float) -> None:
         """Takes one push of KV blocks in."""
         self._transfers.add(num_bytes, duration_s)
+
+    def add_first_token(self, ttft_s: float) -> None:
+        """Takes in how long a sequence was here before its first token."""
+        self._first_tokens.add(1, ttft_s)

@@ -87,11 +87,21 @@ class Run:
         self.placed_at = 0.0  # time.monotonic() of the last placement
         self.is_disaggregated = False  # of the last attempt
         self.was_handed_over = False  # in any attempt
+        self.handover_gap_s: float | None = None  # from P's last token to D's first
+        self.worker: str | None = None  # where the last event came from
+        self.block_hashes: list[bytes] = []  # of what was known at the last placement
         self._early: dict[int, tuple[Tokens, str]] = {}  # by position; with their worker
-        self._worker: str | None = None  # where the last event came from
+        self._prefill_worker: str | None = None  # of the last attempt, if it has two
+        self._emitted_at = 0.0  # time.monotonic() of the last event
         self._events: deque[GenerationEvent] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._is_first = True
+
+    @property
+    def num_tokens_left(self) -> int | None:
+        """That may still be generated; None: up to the model's context."""
+        limit = self.request.params.max_tokens
+        return None if limit is None else limit - len(self.output_token_ids)
 
     async def next_event(self) -> GenerationEvent | None:
         """The next event; None when the attempt has failed and no event is left."""
@@ -107,6 +117,7 @@ class Run:
         self.predicted_ttft_s = placement.predicted_ttft_s
         self.placed_at = time.monotonic()
         self.is_disaggregated = placement.decision is Decision.DISAGGREGATED
+        self._prefill_worker = placement.prefill
 
     def begin(self, attempt: Attempt) -> None:
         self.attempt = attempt
@@ -191,13 +202,19 @@ class Run:
                 self._timeline() if self._is_first or is_last else None,
                 tuple(message.prompt_logprobs),
                 message.embedding,
-                None if worker == self._worker else worker,
+                None if worker == self.worker else worker,
             )
         )
         self._is_first = False
-        self._worker = worker
+        self._take_time(worker)
         if is_last:
             self.end(cancel=True)
+
+    def _take_time(self, worker: str) -> None:
+        now = time.monotonic()
+        if worker != self.worker and self.worker == self._prefill_worker is not None:
+            self.handover_gap_s = now - self._emitted_at
+        self.worker, self._emitted_at = worker, now
 
     def _timeline(self) -> dict[str, float]:
         times = self.times

@@ -5,22 +5,22 @@
 
 The table decides; this module moves its actions to the engine's thread, to the links and to the
 digest's thread, and brings the outcomes back. It opens the link to a prefill worker when the
-first request names it.
+first request names it, and again whenever it breaks, until the worker is known to be dead: what
+lies in quarantine waits for the worker's word.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-
-import torch
 
 from legato.cluster.channel import Connection
 from legato.cluster.engine_loop import EngineLoop
 from legato.cluster.live_request import LiveRequest
 from legato.cluster.membership import is_dead
 from legato.cluster.transfer.digest import BlockDigester
+from legato.cluster.transfer.local_pool import LocalPool
 from legato.cluster.transfer.object_store import BlockData, store_blocks
 from legato.cluster.transfer.receiver import ReservationTable
 from legato.cluster.transfer.receiver_actions import (
@@ -32,7 +32,7 @@ from legato.cluster.transfer.receiver_actions import (
     Send,
     Verify,
 )
-from legato.cluster.transfer.transport import PoolDescriptor, wait_out
+from legato.cluster.transfer.transport import wait_out
 from legato.cluster.wire import Deny, Heartbeat, Hello, Peer, ToDecode
 from legato.engine.core import EngineCore
 from legato.engine.errors import OverloadedError, WorkerLostError
@@ -40,15 +40,6 @@ from legato.engine.handover import BlockReservation
 
 # Blocks beyond the prompt's, for what P generates before it hands over.
 NUM_EXTRA_BLOCKS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class LocalPool:
-    """This worker's KV pool, as both halves of a handover need it."""
-
-    tensor: torch.Tensor  # [block, layer, k/v, kv_head, token, head_dim]
-    descriptor: PoolDescriptor
-    block_size: int  # tokens
 
 
 class HandoverSink:
@@ -69,7 +60,7 @@ class HandoverSink:
         self._on_started = on_started
         self._waiting: dict[bytes, tuple[LiveRequest, BlockReservation]] = {}  # by transfer
         self._links: dict[str, Connection[ToDecode]] = {}
-        self._lost_writers: set[str] = set()
+        self._lost_writers: dict[str, Peer] = {}  # by name
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------ requests
@@ -175,28 +166,32 @@ class HandoverSink:
             self._links[writer.worker] = link
             link.stream.send(Hello(self._pool.descriptor))
             self._act(self.table.link_restored(writer.worker))
-            self._spawn(self._follow(writer.worker, link))
+            self._spawn(self._follow(writer, link))
         return link
 
-    async def _follow(self, writer: str, link: Connection[ToDecode]) -> None:
+    async def _follow(self, writer: Peer, link: Connection[ToDecode]) -> None:
+        name = writer.worker
+
         def on_message(message: ToDecode) -> None:
-            self._lost_writers.discard(writer)
-            self._act(self.table.on_message(writer, message, time.monotonic()))
+            self._lost_writers.pop(name, None)
+            self._act(self.table.on_message(name, message, time.monotonic()))
 
         try:
             await link.run(on_message)
         finally:
-            del self._links[writer]
-            self._lost_writers.add(writer)
-            self._act(self.table.writer_lost(writer))
+            del self._links[name]
+            self._lost_writers[name] = writer
+            self._act(self.table.writer_lost(name))
 
     async def tick(self) -> None:
-        """To be called about once a second: leases, and writers that may be dead by now."""
+        """To be called about once a second: leases; writers that may be dead, or back, by now."""
         self._act(self.table.expire(time.monotonic()))
-        for writer in list(self._lost_writers):
-            if await asyncio.to_thread(is_dead, writer):
-                self._lost_writers.discard(writer)
-                self._act(self.table.writer_dead(writer))
+        for name, writer in list(self._lost_writers.items()):
+            if await asyncio.to_thread(is_dead, name):
+                self._lost_writers.pop(name, None)
+                self._act(self.table.writer_dead(name))
+            else:
+                self._link_to(writer)
 
     def close(self) -> None:
         for task in self._tasks:

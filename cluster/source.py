@@ -23,9 +23,9 @@ from legato.cluster.engine_loop import EngineLoop
 from legato.cluster.live_request import LiveRequest
 from legato.cluster.membership import NAMESPACE
 from legato.cluster.rates import Rates
-from legato.cluster.sink import LocalPool
 from legato.cluster.transfer.choose import choose_transport
 from legato.cluster.transfer.early_grants import EarlyGrants
+from legato.cluster.transfer.local_pool import LocalPool
 from legato.cluster.transfer.object_store import RayBlockReceiver
 from legato.cluster.transfer.sender import Handover, HandoverPolicy, HandoverState
 from legato.cluster.transfer.sender_events import (
@@ -85,10 +85,17 @@ class _DecodeLink:
     stream: Stream[ToPrefill]
     worker: str = ""  # its name; empty before its Hello
     transport: "asyncio.Task[Transport] | None" = None  # None: before its Hello
+    transport_name: str | None = None  # None: before it is open
     pushes: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def close(self) -> None:
-        """Lets go of the peer's pool, once no push uses it."""
+        """Lets go of the peer's pool, once no push uses it.
+
+        A push to a host that is out of reach would end when Ray gives the host up, in a minute.
+        """
+        await asyncio.sleep(0)  # a task that is cancelled before its first step does nothing at all
+        for push in self.pushes:
+            push.cancel()
         await asyncio.gather(*self.pushes)
         if self.transport is not None:
             self.transport.cancel()
@@ -124,6 +131,12 @@ class HandoverSource:
         self._early = EarlyGrants(EARLY_S)
         self._links: dict[str, _DecodeLink] = {}  # by the decode worker's name, after its Hello
         self.num_handed_over = 0
+
+    @property
+    def transports(self) -> dict[str, str]:
+        """By the decode worker's name: how KV goes to it."""
+        names = ((worker, link.transport_name) for worker, link in self._links.items())
+        return {worker: name for worker, name in names if name is not None}
 
     # ------------------------------------------------------------------ requests
 
@@ -243,6 +256,8 @@ class HandoverSource:
             assert link.transport is not None, "a Grant follows a Hello"
             transport = await link.transport
             report = await transport.push(push.handle, push.src_block_ids, push.dst_block_ids)
+        except asyncio.CancelledError:
+            event = PushFailed(push.push_id)
         except EngineError as error:
             logger.warning("a push failed, the sequence stays here: %s", error)
             event = PushFailed(push.push_id)
@@ -279,7 +294,7 @@ class HandoverSource:
             case Hello(pool):
                 link.worker = pool.worker
                 self._links[pool.worker] = link
-                link.transport = asyncio.create_task(self._open_road(pool))
+                link.transport = asyncio.create_task(self._open_road(link, pool))
             case Grant() | Deny() | Revoke():
                 self._on_transfer_message(link, message)
             case CommitReply(handle):
@@ -303,18 +318,18 @@ class HandoverSource:
             self._early.revoke(message.transfer, link.worker)
             link.stream.send(Stopped(message.handle))
 
-    async def _open_road(self, peer: PoolDescriptor) -> Transport:
-        local = self._pool
+    async def _open_road(self, link: _DecodeLink, peer: PoolDescriptor) -> Transport:
         try:
             actor = await asyncio.to_thread(ray.get_actor, peer.worker, NAMESPACE)
             choice = await asyncio.to_thread(
-                choose_transport, local.tensor, local.descriptor, peer, RayBlockReceiver(actor)
+                choose_transport, self._pool, peer, RayBlockReceiver(actor)
             )
         except (LegatoError, ValueError) as error:
             logger.error("no KV can be pushed to %s: %s", peer.worker, error)
             raise EngineError(str(error)) from error
         slower = f" ({choice.reason})" if choice.reason else ""
         logger.info("KV goes to %s through %s%s", peer.worker, choice.transport.name, slower)
+        link.transport_name = choice.transport.name
         return choice.transport
 
     def tick(self) -> None:

@@ -126,6 +126,8 @@ class Report(Message, frozen=True):
     bytes_per_block: int
     counters: dict[str, float]  # monotonic totals, by metric name
     is_leaving: bool = False  # no new sequence, if another worker can take it
+    ttft_s: float = 0.0  # recent mean, from arrival here to the first token
+    transports: dict[str, str] = {}  # by decode worker that is linked: how KV goes to it
 
 
 class Pong(Message, frozen=True):

@@ -19,8 +19,9 @@ from legato.cluster.engine_loop import EngineLoop, StepReport
 from legato.cluster.live_request import LiveRequest, failure_of
 from legato.cluster.placement import Role
 from legato.cluster.rates import Rates
-from legato.cluster.sink import HandoverSink, LocalPool
+from legato.cluster.sink import HandoverSink
 from legato.cluster.source import HandoverSource
+from legato.cluster.transfer.local_pool import LocalPool
 from legato.cluster.transfer.transport import NOMINAL_BYTES_PER_S
 from legato.cluster.wire import (
     Cancel,
@@ -185,6 +186,7 @@ class Worker:
     def _send_tokens(self, live: LiveRequest, output: SequenceOutput) -> None:
         timing = output.timing
         if timing is not None:
+            self.rates.add_first_token(timing.queue_s + timing.prefill_s)
             live.times = StageTimes(
                 queue_s=timing.queue_s,
                 prefill_s=timing.prefill_s,
@@ -255,6 +257,8 @@ class Worker:
                 **{f"transfer_{reason}": n for reason, n in self.sink.table.counters.items()},
             },
             is_leaving=self.is_leaving,
+            ttft_s=self.rates.ttft_s,
+            transports=self.source.transports,
         )
 
     def broadcast_report(self) -> None:

@@ -22,6 +22,8 @@ from legato.cluster.wire import (
 )
 
 LOST = "the worker was lost"
+# Reports come ten times a second: after so long it has stopped, or its network has.
+QUIET_S = 2.5
 
 
 class Half(Protocol):
@@ -54,6 +56,11 @@ class WorkerLink:
     @property
     def is_usable(self) -> bool:
         return self._connection.stream.is_open and self.report is not None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing has come from it lately: not lost yet, but no place for new sequences."""
+        return self._connection.stream.quiet_s > QUIET_S
 
     @property
     def is_leaving(self) -> bool:

@@ -23,6 +23,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from legato.cluster.placement import Decision
 from legato.cluster.wire import Report
 
 _TTFT_BUCKETS_S = (
@@ -38,9 +39,14 @@ _E2E_BUCKETS_S = (
     *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
 )
 _STAGE_BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_HANDOVER_GAP_BUCKETS_S = (
+    *(0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5),
+    *(1.0, 2.0, 5.0, 10.0),
+)
 
 TTFT_STAGES = ("admission", "queue", "prefill", "first_token")
 HANDOVER_STAGES = ("reserve", "transfer")
+HANDOVER_OUTCOMES = ("handed_over", "stayed")
 FINISH_REASONS = ("stop", "length", "abort", "error")  # abort: the client left
 _WORKER_LABELS = ("model_name", "role", "worker")
 
@@ -103,18 +109,23 @@ class ServingMetrics:
             self._request_prompt_tokens.observe(sequence.num_prompt_tokens)
             self._request_generation_tokens.observe(sequence.num_generated_tokens)
 
-    def observe_handover(self, outcome: str, num_bytes: int) -> None:
-        """A sequence was handed over, or not; `outcome` is one of few fixed words."""
-        self._handovers.labels(self._model_name, outcome).inc()
+    def observe_handover(self, outcome: str, num_bytes: int, gap_s: float | None) -> None:
+        """A sequence was handed over, or not; `outcome` is one of HANDOVER_OUTCOMES.
+
+        `gap_s` lay between the last token from the one worker and the first from the other.
+        """
+        self._handovers[outcome].inc()
         self._transfer_bytes.inc(num_bytes)
+        if gap_s is not None:
+            self._handover_gap.observe(gap_s)
 
     def observe_failover(self) -> None:
         """A sequence was taken up again on another worker."""
         self._failovers.inc()
 
-    def observe_placement(self, decision: str) -> None:
-        """Where a sequence was placed; `decision` is one of few fixed words."""
-        self._placements.labels(self._model_name, decision).inc()
+    def observe_placement(self, decision: Decision) -> None:
+        """Where a sequence was placed."""
+        self._placements[decision].inc()
 
     def observe_placement_error(self, predicted_ttft_s: float, actual_ttft_s: float) -> None:
         """By how much a prediction was wrong, and whether the token came late or early."""
@@ -152,12 +163,9 @@ class ServingMetrics:
             "vllm:request_generation_tokens", "Generated tokens of a request.", token_buckets
         )
         self._prompt_tokens = counter("vllm:prompt_tokens", "Prompt tokens.")
-        finished = self._labelled_counter(
-            "vllm:request_success", "Requests ended.", "finished_reason"
+        self._finished = self._labelled_counters(
+            "vllm:request_success", "Requests ended.", "finished_reason", FINISH_REASONS
         )
-        self._finished = {
-            reason: finished.labels(self._model_name, reason) for reason in FINISH_REASONS
-        }
 
     def _create_cluster_series(self) -> None:
         self._stages = self._labelled_histograms(
@@ -169,12 +177,20 @@ class ServingMetrics:
         self._transfer_bytes = self._counter(
             "legato_transfer_bytes", "KV cache bytes that passed between workers."
         )
-        self._handovers = self._labelled_counter(
-            "legato_handover", "Handovers from prefill to decode workers.", "outcome"
+        self._handovers = self._labelled_counters(
+            "legato_handover",
+            "Handovers from prefill to decode workers.",
+            "outcome",
+            HANDOVER_OUTCOMES,
+        )
+        self._handover_gap = self._histogram(
+            "legato_handover_gap_seconds",
+            "Time between the prefill worker's last and the decode worker's first token.",
+            _HANDOVER_GAP_BUCKETS_S,
         )
         self._failovers = self._counter("legato_failovers", "Sequences resumed elsewhere.")
-        self._placements = self._labelled_counter(
-            "legato_placement", "Where sequences were placed.", "decision"
+        self._placements = self._labelled_counters(
+            "legato_placement", "Where sequences were placed.", "decision", tuple(Decision)
         )
         self._placement_errors = self._labelled_histograms(
             "legato_placement_ttft_error_seconds",
@@ -205,8 +221,12 @@ class ServingMetrics:
             self._model_name
         )
 
-    def _labelled_counter(self, name: str, text: str, label: str) -> Counter:
-        return Counter(name, text, ("model_name", label), registry=self._registry)
+    def _labelled_counters(
+        self, name: str, text: str, label: str, values: tuple[str, ...]
+    ) -> dict[str, Counter]:
+        """All of them from the start: what first appears as 1 has not risen, to Prometheus."""
+        counter = Counter(name, text, ("model_name", label), registry=self._registry)
+        return {value: counter.labels(self._model_name, value) for value in values}
 
 
 class TokenTally(Collector):
@@ -269,6 +289,7 @@ class WorkerReports(Collector):
             yield counter
         yield self._transfer_anomalies(reports)
         yield self._cache_config(reports)
+        yield self._transports(reports)
 
     def _gauges(self, reports: list[Report]) -> dict[str, tuple[str, list[float]]]:
         return {
@@ -313,6 +334,16 @@ class WorkerReports(Collector):
         for report in reports:
             sizes = [str(report.block_size), str(report.num_total_blocks)]
             info.add_metric([*self._labels(report), *sizes], 1.0)
+        return info
+
+    def _transports(self, reports: list[Report]) -> GaugeMetricFamily:
+        labels = (*_WORKER_LABELS, "peer", "transport")
+        info = GaugeMetricFamily(
+            "legato_kv_transport_info", "How KV blocks go from a worker to a peer.", labels=labels
+        )
+        for report in reports:
+            for peer, transport in report.transports.items():
+                info.add_metric([*self._labels(report), peer, transport], 1.0)
         return info
 
     def _labels(self, report: Report) -> list[str]:

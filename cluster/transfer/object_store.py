@@ -88,11 +88,15 @@ class ObjectStoreTransport:
     async def push(
         self, handle: bytes, src_block_ids: Sequence[int], dst_block_ids: Sequence[int]
     ) -> PushReport:
-        """See `Transport.push`."""
+        """See `Transport.push`.
+
+        A cancelled push does not wait for a receiver that may be out of reach. What is under way
+        then is a copy, and the receiver asks its reservation whether to take it.
+        """
         started = time.perf_counter()
         digests: list[int] = []
         for src, dst in in_chunks(src_block_ids, dst_block_ids, self._num_at_once):
-            digests += await wait_out(asyncio.ensure_future(self._send(handle, src, dst)))
+            digests += await self._send(handle, src, dst)
         num_bytes = len(src_block_ids) * self._source.shape[1]
         return PushReport(num_bytes, time.perf_counter() - started, tuple(digests))
 
@@ -101,7 +105,7 @@ class ObjectStoreTransport:
     ) -> list[int]:
         loop = asyncio.get_running_loop()
         try:
-            data, digests = await loop.run_in_executor(None, self._gather, src_block_ids)
+            data, digests = await wait_out(loop.run_in_executor(None, self._gather, src_block_ids))
         except IndexError as error:
             raise PushFailedError(str(error)) from error
         taken = await self._receiver.receive_blocks(handle, self._writer, list(dst_block_ids), data)

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 
 from legato.cluster.transfer.receiver_actions import (
     Adopt,
+    Anomaly,
     Drop,
     DropReason,
     FreeBlocks,
@@ -70,7 +71,8 @@ class ReservationTable:
         self._live: dict[bytes, Reservation] = {}  # by handle
         self._handle_of: dict[bytes, bytes] = {}  # transfer -> handle, outside quarantine
         self._answers: OrderedDict[bytes, Send] = OrderedDict()  # of released handles
-        self.counters: Counter[str] = Counter()  # of refused and ignored messages, by reason
+        # All are there from the start: what first appears as 1 has not risen, to Prometheus.
+        self.counters: Counter[str] = Counter(dict.fromkeys(Anomaly, 0))
 
     @property
     def num_reserved_blocks(self) -> int:
@@ -155,7 +157,7 @@ class ReservationTable:
             return False
         is_receiving = reservation.state is ReservationState.RECEIVING
         if not is_receiving or not set(block_ids) <= set(reservation.blocks.fresh):
-            self.counters["write_refused"] += 1
+            self.counters[Anomaly.WRITE_REFUSED] += 1
             return False
         reservation.num_local_writes += 1
         return True
@@ -191,7 +193,7 @@ class ReservationTable:
         if reservation is None:
             return ()
         if reservation.state is ReservationState.COMMITTED:
-            self.counters["out_of_order"] += 1  # its Commit has said so before, and more
+            self.counters[Anomaly.OUT_OF_ORDER] += 1  # its Commit has said so before, and more
             return ()
         reservation.has_writer_stopped = True
         if reservation.state in QUARANTINE:
@@ -202,14 +204,14 @@ class ReservationTable:
         """The writer says that all KV has landed and hands over the sequence."""
         answered = self._answers.get(commit.handle)
         if answered is not None and answered.writer == writer:
-            self.counters["duplicate"] += 1
+            self.counters[Anomaly.DUPLICATE] += 1
             return (answered,)
         reservation = self._find(writer, commit.handle)
         if reservation is None:
             is_unknown = commit.handle not in self._live and answered is None
             return (_refuse(writer, commit.handle),) if is_unknown else ()
         if reservation.state is ReservationState.COMMITTED:
-            self.counters["duplicate"] += 1
+            self.counters[Anomaly.DUPLICATE] += 1
             return ()
         reservation.has_writer_stopped = True
         if reservation.state in QUARANTINE:
@@ -271,10 +273,10 @@ class ReservationTable:
         """The live reservation of `handle`, if it is the writer's and the writer was told."""
         reservation = self._live.get(handle)
         if reservation is None:
-            self.counters["unknown_handle"] += 1
+            self.counters[Anomaly.UNKNOWN_HANDLE] += 1
             return None
         if reservation.writer != writer or reservation.state is ReservationState.RESERVED:
-            self.counters["forged"] += 1
+            self.counters[Anomaly.FORGED] += 1
             return None
         return reservation
 
@@ -291,7 +293,7 @@ class ReservationTable:
         """COMMITTED -> RELEASED, the blocks to the sequence."""
         num_computed_tokens = commit.num_computed_tokens
         if fault is not None:
-            self.counters[f"refused_{fault}"] += 1
+            self.counters[Anomaly(f"refused_{fault}")] += 1
             num_computed_tokens = len(reservation.blocks.cached) * self._block_size
         reply = CommitReply(reservation.handle, taken=True, recomputes=fault is not None)
         answer = Send(reservation.writer, reply)

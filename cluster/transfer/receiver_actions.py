@@ -29,6 +29,21 @@ class ReservedBlocks:
         assert len(self.fresh) == len(self.epochs), "every fresh block has an epoch"
 
 
+class Anomaly(StrEnum):
+    """What a peer sent and nobody acted on, or of a commit, what was wrong with its KV."""
+
+    UNKNOWN_HANDLE = "unknown_handle"
+    FORGED = "forged"
+    WRITE_REFUSED = "write_refused"
+    OUT_OF_ORDER = "out_of_order"
+    DUPLICATE = "duplicate"
+    REFUSED_EXPIRED = "refused_expired"
+    REFUSED_COUNT = "refused_count"
+    REFUSED_BLOCKS = "refused_blocks"
+    REFUSED_EPOCHS = "refused_epochs"
+    REFUSED_DIGEST = "refused_digest"
+
+
 class DropReason(StrEnum):
     """Why a sequence that waits for its KV will not get it."""
 

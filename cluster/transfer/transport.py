@@ -3,6 +3,18 @@
 A pool is `[num_blocks, ...]`, one contiguous range of bytes for each block. A transport belongs to
 one pair of pools and copies blocks from the local pool to the peer's. It knows no sequence, no
 reservation and no epoch: whether a block may be written to is settled before.
+
+Blocks are copied byte by byte, so both pools must have the same dtype and the same shape behind
+the block; `check_compatible` refuses a pair that has not, by name. All workers of an application
+have one configuration, and the pools of different ones never meet. Should their sizes of tensor
+parallelism differ one day, a rank's pool holds the heads
+
+    [rank * H / n, (rank + 1) * H / n)      of H key-value heads on n ranks
+
+and within a block [layer, k/v, kv_head, token, head_dim] the heads that two ranks share are one
+range of bytes for each layer and k/v: a push is the same copy in num_layers * 2 ranges instead of
+one. A block may then have several writers. A digest is a sum over its words, each weighted by its
+place in the target's block, so that the digests of its parts add up to that of the whole.
 """
 
 import asyncio
@@ -36,6 +48,7 @@ class KVTransport(StrEnum):
     """Which transports a worker takes part in."""
 
     AUTO = "auto"  # the fastest that is open between two workers
+    NIXL = "nixl"  # also between workers of one host
     OBJECT_STORE = "object_store"
 
 
@@ -51,13 +64,32 @@ class PushFailedError(EngineError):
     """The blocks of a push have not all landed, and will not."""
 
 
+class MemoryLocation(msgspec.Struct, frozen=True):
+    """Where memory begins, as its owner sees it: an address, and the GPU's index (0 on a CPU)."""
+
+    address: int
+    device_index: int
+    is_gpu: bool
+
+
+class RegisteredPool(msgspec.Struct, frozen=True):
+    """A pool that other hosts can write to through NIXL.
+
+    `metadata` are its agent's: how to reach it, and the keys of the memory.
+    """
+
+    metadata: bytes
+    location: MemoryLocation
+
+
 class PoolDescriptor(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker tells its peers about its KV pool.
 
     `kind` "memfd": the pool is `num_bytes` from `offset` on in file descriptor `fd` of process
     `pid` on `host`, and `token` stands at the beginning of that file. "cuda_ipc": the pool lies on
     a GPU of `host`, from `offset` on in the memory that CUDA's IPC handle `token` opens. "private":
-    nobody else can open it.
+    nobody on `host` can open it. `registered` says how workers on any host write to it, if they
+    can.
     """
 
     worker: str
@@ -69,6 +101,7 @@ class PoolDescriptor(msgspec.Struct, frozen=True, kw_only=True):
     fd: int | None = None
     offset: int = 0
     token: bytes = b""
+    registered: RegisteredPool | None = None
 
     @classmethod
     def private(cls, worker: str, shape: tuple[int, ...], dtype: str) -> "PoolDescriptor":
@@ -115,7 +148,8 @@ class Transport(Protocol):
     ) -> PushReport:
         """Copies blocks under the reservation `handle`; returns when all have landed.
 
-        When it returns or raises, cancellation included, no write of this push is under way.
+        When it returns or raises, cancellation included, no write of this push is under way that
+        the peer does not know of: one-sided writes are over, its own copies it counts itself.
 
         Raises:
             PushFailedError: some blocks did not land.

@@ -142,6 +142,27 @@ def test_a_limit_of_zero_sends_even_one_token_away() -> None:
     assert placed(demand, P, D).decision is Decision.DISAGGREGATED
 
 
+ONE_TOKEN = replace(LONG, ends_at_first_token=True)
+
+
+@pytest.mark.parametrize("local_limit", [None, 0, 20_000])
+def test_what_ends_with_its_first_token_is_not_handed_over(local_limit: int | None) -> None:
+    demand = replace(ONE_TOKEN, local_prefill_max_tokens=local_limit)
+    for decode in (D, replace(D, num_free_blocks=10)):
+        placement = placed(demand, P, decode)
+        assert placement.decision is Decision.PREFILL_ONLY
+        assert (placement.prefill, placement.decode) == (None, "p")
+        assert placement.predicted_ttft_s == pytest.approx(0.8)
+
+
+def test_what_ends_with_its_first_token_goes_where_it_is_cached_or_sooner() -> None:
+    busy = replace(P, num_queued_prefill_tokens=50_000)
+    assert placed(ONE_TOKEN, busy, D).decision is Decision.LOCAL
+    assert placed(ONE_TOKEN, P, replace(D, num_cached_tokens=7984)).decode == "d"
+    assert placed(ONE_TOKEN, busy, replace(P, worker="idle"), D).decode == "idle"
+    assert placed(ONE_TOKEN, D).decision is Decision.LOCAL
+
+
 LOADS = st.builds(
     replace,
     st.sampled_from([P, D]),
@@ -160,6 +181,7 @@ DEMANDS = st.builds(
     Demand,
     num_prompt_tokens=st.integers(1, 20_000),
     local_prefill_max_tokens=st.none() | st.integers(0, 20_000),
+    ends_at_first_token=st.booleans(),
 )
 
 
@@ -171,7 +193,7 @@ def test_every_request_is_placed_on_workers_that_are_there(
     roles = {worker.worker: worker.role for worker in workers}
     assert placement.predicted_ttft_s > 0
     if placement.decision is Decision.DISAGGREGATED:
-        assert placement.prefill is not None
+        assert placement.prefill is not None and not demand.ends_at_first_token
         assert roles[placement.prefill] is Role.PREFILL
         assert roles[placement.decode] is Role.DECODE
     else:

@@ -47,3 +47,14 @@ def test_the_average_follows_a_lasting_change() -> None:
     for _ in range(60):
         rates.add_step(step(num_decode_tokens=1), 0.01)
     assert rates.step_time_s == pytest.approx(0.01, rel=0.1)
+
+
+def test_the_time_to_first_tokens_is_a_mean_of_the_last_ones() -> None:
+    rates = Rates(nominal_transfer_bytes_per_s=2e9)
+    assert rates.ttft_s == 0
+    rates.add_first_token(0.2)
+    rates.add_first_token(0.4)
+    assert rates.ttft_s == pytest.approx(0.3, rel=0.05)
+    for _ in range(100):
+        rates.add_first_token(0.1)
+    assert rates.ttft_s == pytest.approx(0.1, rel=0.05)

@@ -271,6 +271,39 @@ async def test_the_first_and_the_last_event_carry_the_timeline() -> None:
     }
 
 
+async def test_the_gap_at_the_handover_is_measured() -> None:
+    pair = Pair()
+    pair.run.placed(Placement("P", "D", Decision.DISAGGREGATED, 0.25))
+    pair.p.on_message(tokens(0))
+    pair.p.on_message(tokens(1))
+    assert pair.run.handover_gap_s is None
+    pair.d.on_message(tokens(2))
+    gap_s = pair.run.handover_gap_s
+    assert gap_s is not None and 0 <= gap_s < 1
+    pair.d.on_message(tokens(3, 3))
+    assert await pair.output() == OUTPUT
+    assert pair.run.handover_gap_s == gap_s
+
+
+async def test_a_sequence_that_stays_or_fails_over_has_no_handover_gap() -> None:
+    pair = Pair()
+    pair.run.placed(Placement("P", "D", Decision.DISAGGREGATED, 0.25))
+    pair.p.on_message(tokens(0))
+    pair.run.placed(Placement(None, "D", Decision.LOCAL, 0.25))
+    pair.run.begin(Attempt(decode=pair.d))
+    pair.d.on_message(tokens(1, 5))
+    assert await pair.output() == OUTPUT
+    assert pair.run.handover_gap_s is None
+
+
+def test_tokens_left_count_down_to_none_or_are_not_known() -> None:
+    pair = Pair()
+    pair.p.on_message(tokens(0, 5))
+    assert pair.run.num_tokens_left == 1
+    endless = GenerationRequest((1,), SamplingParams(max_tokens=None), 0, 0, b"")
+    assert Run(endless).num_tokens_left is None
+
+
 def test_a_placement_is_remembered() -> None:
     run = Run(REQUEST)
     run.placed(Placement("p", "d", Decision.DISAGGREGATED, 0.25))

@@ -9,14 +9,14 @@ import pytest
 
 from legato.cluster.generation import GenerationRequest
 from legato.cluster.placement import Decision, Role
-from legato.engine.batch import FinishReason, SequenceRequest
+from legato.engine.batch import FinishReason
 from legato.engine.builtin_model import builtin_model_directory
 from legato.engine.errors import InvalidRequestError
 from legato.engine.llm import LLM
 from legato.engine.sampling_params import SamplingParams
 from legato.engine.structured_output import StructuredOutput, StructuredOutputKind
 from legato.engine.tokenizer import Tokenizer
-from legato.tests.cluster.harness import cluster
+from legato.tests.cluster.harness import answers_of_one_engine, cluster
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -55,14 +55,7 @@ REQUESTS = [request(index, form) for index, form in enumerate(FORMS * 2)]
 def expected() -> list[list[int]]:
     """What one engine alone answers to REQUESTS."""
     llm = LLM(model=str(MODEL), dtype="float32", num_gpu_blocks_override=200)
-    answers = []
-    for one in REQUESTS:
-        llm.core.add(SequenceRequest(one.prompt_token_ids, one.params, one.sampling_seed))
-        tokens: list[int] = []
-        while llm.core.has_work():
-            tokens += [token for out in llm.core.step().outputs for token in out.token_ids]
-        answers.append(tokens)
-    return answers
+    return answers_of_one_engine(llm.core, REQUESTS)
 
 
 def test_the_expected_answers_have_their_form(expected: list[list[int]]) -> None:

@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
+from legato.cluster import worker_link
 from legato.cluster.channel import Stream, StreamServer
 from legato.cluster.engine_actor import WorkerDescription
 from legato.cluster.wire import (
@@ -119,6 +122,17 @@ async def test_a_worker_is_usable_from_its_first_report_on() -> None:
         assert one.link.report == REPORT
         assert one.link.name == "w"
     assert not one.link.is_usable
+
+
+async def test_a_worker_of_which_nothing_was_heard_lately_is_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with linked() as one:
+        await one.report()
+        monkeypatch.setattr(worker_link, "QUIET_S", 1000.0)
+        assert not one.link.is_quiet
+        monkeypatch.setattr(worker_link, "QUIET_S", 0.0)
+        assert one.link.is_quiet and one.link.is_usable
 
 
 async def test_messages_go_to_the_request_that_they_are_for() -> None:

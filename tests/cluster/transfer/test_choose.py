@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from legato.cluster.transfer.choose import choose_transport
+from legato.cluster.transfer.local_pool import LocalPool
 from legato.cluster.transfer.object_store import BlockData
 from legato.cluster.transfer.shared_memory import SharedPool
 from legato.cluster.transfer.transport import IncompatiblePoolsError, PoolDescriptor
@@ -15,18 +16,17 @@ class NoReceiver:
         return False
 
 
-LOCAL_POOL = torch.zeros(3, 4)
-
-
 def descriptor(worker: str) -> PoolDescriptor:
     shared = SharedPool(3 * 16)
     return shared.describe(worker, shared.buffer.view(torch.float32).view(3, 4))
 
 
+def local_pool() -> LocalPool:
+    return LocalPool(torch.zeros(3, 4), descriptor("prefill-0"), block_size=4)
+
+
 def test_workers_on_one_host_use_shared_memory() -> None:
-    choice = choose_transport(
-        LOCAL_POOL, descriptor("prefill-0"), descriptor("decode-0"), NoReceiver()
-    )
+    choice = choose_transport(local_pool(), descriptor("decode-0"), NoReceiver())
     assert choice.transport.name == "shared_memory" and choice.reason is None
     choice.transport.close()
 
@@ -38,7 +38,7 @@ def test_workers_that_share_no_memory_use_the_object_store(
     change: dict[str, str | int | bytes],
 ) -> None:
     peer = msgspec.structs.replace(descriptor("decode-0"), **change)
-    choice = choose_transport(LOCAL_POOL, descriptor("prefill-0"), peer, NoReceiver())
+    choice = choose_transport(local_pool(), peer, NoReceiver())
     assert choice.transport.name == "object_store"
     assert choice.reason is not None and "decode-0" in choice.reason
     choice.transport.close()
@@ -47,4 +47,4 @@ def test_workers_that_share_no_memory_use_the_object_store(
 def test_workers_with_different_blocks_use_nothing() -> None:
     peer = msgspec.structs.replace(descriptor("decode-0"), shape=(3, 2))
     with pytest.raises(IncompatiblePoolsError):
-        choose_transport(LOCAL_POOL, descriptor("prefill-0"), peer, NoReceiver())
+        choose_transport(local_pool(), peer, NoReceiver())

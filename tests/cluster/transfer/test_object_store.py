@@ -70,30 +70,26 @@ async def test_an_impossible_source_block_fails_the_push() -> None:
         await transport.push(HANDLE, [9], [0])
 
 
-async def test_a_cancelled_push_waits_for_the_receiver() -> None:
-    class SlowReceiver(Receiver):
+async def test_a_cancelled_push_does_not_wait_for_a_receiver_out_of_reach() -> None:
+    class SilentReceiver(Receiver):
         def __init__(self) -> None:
             super().__init__()
-            self.was_called, self.may_answer = asyncio.Event(), asyncio.Event()
+            self.was_called = asyncio.Event()
 
         async def receive_blocks(
             self, handle: bytes, writer: str, block_ids: list[int], data: BlockData
         ) -> bool:
             self.was_called.set()
-            await self.may_answer.wait()
-            return await super().receive_blocks(handle, writer, block_ids, data)
+            await asyncio.Event().wait()
+            raise AssertionError("it never answers")
 
-    receiver = SlowReceiver()
+    receiver = SilentReceiver()
     transport = ObjectStoreTransport(torch.randn(9, 2, 4), WRITER, receiver, max_chunk_bytes=32)
     push = asyncio.create_task(transport.push(HANDLE, [0, 1], [0, 1]))
     await receiver.was_called.wait()
     push.cancel()
-    await asyncio.sleep(0)
-    assert not push.done()
-    receiver.may_answer.set()
     with pytest.raises(asyncio.CancelledError):
         await push
-    assert receiver.pool[0].any() and not receiver.pool[1].any()
 
 
 def test_read_only_data_is_stored() -> None:

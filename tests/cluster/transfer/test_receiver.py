@@ -1,7 +1,10 @@
 """Every transition of the reservation table, with late, repeated, reordered and forged messages."""
 
+import msgspec
 import pytest
+import torch
 
+from legato.cluster.transfer.digest import block_digests
 from legato.cluster.transfer.receiver import ReservationTable
 from legato.cluster.transfer.receiver_actions import (
     Adopt,
@@ -13,6 +16,7 @@ from legato.cluster.transfer.receiver_actions import (
     Send,
     Verify,
 )
+from legato.cluster.transfer.shared_memory import SharedMemoryTransport, SharedPool
 from legato.cluster.wire import (
     Abandon,
     Commit,
@@ -97,7 +101,7 @@ def test_a_commit_with_the_right_digests_is_adopted_whole(table: ReservationTabl
     adopt = Adopt(TRANSFER, CACHED + FRESH, NUM_COMPUTED_TOKENS, (42,), refusal=None)
     assert table.finish_commit(grant.handle, DIGESTS) == (adopt, reply(grant, taken=True))
     assert table.num_reserved_blocks == table.num_quarantined_blocks == 0
-    assert not table.counters
+    assert not table.counters.total()
 
 
 def test_a_commit_may_leave_granted_blocks_unused(table: ReservationTable) -> None:
@@ -145,6 +149,28 @@ def test_a_commit_that_does_not_match_is_recomputed_unread(
     assert adopt == Adopt(TRANSFER, CACHED + FRESH, 2 * BLOCK_SIZE, (42,), refusal=fault)
     assert answer == reply(grant, taken=True, recomputes=True)
     assert table.counters[f"refused_{fault}"] == 1
+
+
+@pytest.mark.parametrize("is_flipped", [False, True])
+async def test_a_bit_that_flips_between_push_and_commit_means_recompute(
+    table: ReservationTable, is_flipped: bool
+) -> None:
+    shared = SharedPool(10 * 32)
+    pool = shared.buffer.view(torch.float32).view(10, 2, 4)
+    grant = open_granted(table)
+    transport = SharedMemoryTransport(torch.randn(3, 2, 4), shared.describe("decode-0", pool))
+    report = await transport.push(grant.handle, [0, 1, 2], grant.block_ids)
+    transport.close()
+    shared.buffer[FRESH[1] * 32 + 5] ^= is_flipped
+    commit = msgspec.structs.replace(commit_of(grant), digests=list(report.digests))
+    (verify,) = table.begin_commit(WRITER, commit, 1.0)
+    assert isinstance(verify, Verify)
+    adopt, answer = table.finish_commit(grant.handle, block_digests(pool, verify.block_ids))
+    assert isinstance(adopt, Adopt)
+    assert adopt.refusal == ("digest" if is_flipped else None)
+    assert adopt.num_computed_tokens == (2 * BLOCK_SIZE if is_flipped else NUM_COMPUTED_TOKENS)
+    assert answer == reply(grant, taken=True, recomputes=is_flipped)
+    shared.close()
 
 
 def test_a_commit_after_its_lease_is_recomputed(table: ReservationTable) -> None:
