@@ -7,6 +7,7 @@ legato serve ...                    build_application(config, listens=True)
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -36,6 +37,7 @@ SHUTDOWN_MARGIN_S = 10.0
 SERVE_ENVIRONMENT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "FORWARDED_ALLOW_IPS": "",  # or uvicorn believes what HAProxy's clients say of themselves
     "RAY_worker_niceness": "0",  # Ray's default, 15, lets everything else on the machine go first
 }
 
@@ -95,15 +97,22 @@ def router_deployment(config: AppConfig, listens: bool) -> serve.Deployment:
         name="router",
         num_replicas=config.cluster.router_replicas,
         max_surge_percent=100,
-        **_life(config),
+        **_life(config, _this_node() if listens else {}),
     )
     return configured
 
 
-def _life(config: AppConfig) -> dict[str, Any]:
-    """What all deployments have in common."""
+def _this_node() -> dict[str, float]:
+    """What Ray asks of a node for it to be this one: the address to listen on is here."""
+    return {f"node:{ray.util.get_node_ip_address()}": NOMINAL_CPUS}
+
+
+def _life(
+    config: AppConfig, resources: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What all deployments have in common; `resources` are Ray's, beside the nominal CPU."""
     return {
-        "ray_actor_options": {"num_cpus": NOMINAL_CPUS},
+        "ray_actor_options": {"num_cpus": NOMINAL_CPUS, "resources": dict(resources)},
         "max_ongoing_requests": MAX_ONGOING_REQUESTS,
         # Never None, so that a setting that is taken back is heard of too; see live_settings.py.
         "user_config": {},

@@ -5,7 +5,7 @@
 
 The flags are the option table of config.py under vLLM's names: max_model_len is --max-model-len,
 and underscores are taken for dashes. What is given twice counts in the order: command line, YAML
-file, environment (the API key alone). The module starts nothing.
+file, environment (the API key and Ray's address alone). The module starts nothing.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from legato.engine.errors import ConfigError
 from legato.engine.option_values import base_type
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
+RAY_ADDRESS_VARIABLE = "RAY_ADDRESS"  # as all of Ray's commands have it
 ALIASES = {"tensor_parallel_size": ["-tp"]}
 # Flags that take several words at once. Not the key: it would swallow a MODEL behind it.
 SEVERAL_WORDS = {"served_model_name"}
@@ -39,11 +40,12 @@ class Command:
     """What the user wants: to serve `config`."""
 
     config: AppConfig
+    ray_address: str | None  # of a running Ray; None: one of its own, on this machine
     given: Mapping[str, Any]  # the options that were given, without secrets: fit to be logged
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Command:
-    """Reads the words behind `legato`; `environ` is consulted for the API key alone.
+    """Reads the words behind `legato`; `environ` is consulted for the key and Ray's address alone.
 
     Raises:
         SystemExit: 0 after --help or --version; 2 after one line on stderr that says what is
@@ -65,13 +67,25 @@ def _command(words: dict[str, Any], rest: Sequence[str], environ: Mapping[str, s
     if config_file is not None:
         options |= read_yaml(Path(config_file))
     options |= _with_positional_model(words, rest)
+    ray_address = _ray_address(options.pop("ray_address", environ.get(RAY_ADDRESS_VARIABLE)))
     config = AppConfig.from_options(options)
     given = {
         name: getattr(getattr(config, part), name)
         for name, (part, option_field) in option_fields(AppConfig).items()
         if name in options and option_field.repr
     }
-    return Command(config, given)
+    return Command(config, ray_address, given)
+
+
+def _ray_address(value: Any) -> str | None:
+    if value in (None, "local"):
+        return None
+    if not isinstance(value, str) or not value or "://" in value:
+        raise ConfigError(
+            f"--ray-address {value}: give the head's host:port, or auto; a node of the cluster "
+            "must run on this machine"
+        )
+    return value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -118,6 +132,12 @@ def _add_serve(parser: _Parser) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     serve.add_argument("--config", metavar="FILE", help="YAML file of flags; the command line wins")
+    serve.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="run on the Ray cluster with this head (host:port, or auto), of which this machine is "
+        "a node; default: RAY_ADDRESS, else a Ray of its own on this machine",
+    )
     for part in dataclasses.fields(AppConfig):
         group = serve.add_argument_group(part.type.__doc__)
         for option_field in dataclasses.fields(part.type):  # type: ignore[arg-type]
@@ -176,7 +196,7 @@ def _with_positional_model(words: dict[str, Any], rest: Sequence[str]) -> dict[s
 
 
 def _known_flags() -> list[str]:
-    flags = ["--config", "--help"]
+    flags = ["--config", "--help", "--ray-address"]
     for name, (_, option_field) in option_fields(AppConfig).items():
         flags += [_flag(name), *ALIASES.get(name, [])]
         if base_type(option_field)[0] is bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from legato.deployments.openai.forwarded import TrustedProxies
 from legato.deployments.openai.message.dialect import REASONING_PARSERS, TOOL_PARSERS
 from legato.engine.builtin_model import BUILTIN_MODEL_NAME, builtin_model_directory
 from legato.engine.config import (
@@ -42,8 +43,8 @@ class ClusterOptions:
     kv_transport: str = option(
         "auto",
         "how KV blocks pass between workers; auto: CUDA IPC or shared memory on one host, else "
-        "Ray's object store",
-        ("auto", "object_store"),
+        "NIXL where it is installed, else Ray's object store",
+        ("auto", "nixl", "object_store"),
     )
     local_prefill_max_tokens: int | None = option(
         None,
@@ -60,6 +61,11 @@ class ServerOptions:
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0: every interface")
     port: int = option(8000, "port to listen on", minimum=1, maximum=65535)
     api_key: tuple[str, ...] = option((), "key that clients must send", secret=True)
+    forwarded_allow_ips: tuple[str, ...] = option(
+        (),
+        "addresses or networks of proxies whose X-Forwarded-For, -Proto and -User are believed; "
+        "who is named there has limits, responses and a cache of its own; default: none",
+    )
     max_requests_per_minute: int | None = option(
         None,
         "requests of each key that a router lets in; more get 429 and Retry-After; default: any",
@@ -119,6 +125,7 @@ class ServerOptions:
     disable_log_stats: bool = option(False, "no line of throughput and load every 10 seconds")
 
     def __post_init__(self) -> None:
+        TrustedProxies(self.forwarded_allow_ips)  # or an error, before anything is started
         if self.pooling_type is not None and self.convert != "embed":
             raise ConfigError("--pooling-type needs --convert embed")
 

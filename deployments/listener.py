@@ -99,6 +99,7 @@ class Listener:
             app,
             http=_StrictProtocol,
             access_log=False,
+            proxy_headers=False,  # whom to believe is said by our own configuration
             log_level="warning",
             lifespan="off",
             backlog=BACKLOG,

@@ -29,6 +29,7 @@ from legato.deployments.live_settings import RouterSettings
 from legato.deployments.metrics import ServingMetrics
 from legato.deployments.openai.app import create_app
 from legato.deployments.openai.backend import Backend
+from legato.deployments.openai.forwarded import ForwardedLayer, TrustedProxies
 from legato.deployments.openai.grammar_service import GrammarService
 from legato.deployments.openai.message.dialect import find_dialect
 from legato.deployments.openai.playground import Playground
@@ -38,7 +39,8 @@ from legato.deployments.openai.service import ApiKeys, ApiService, Limits, Servi
 from legato.deployments.openai.tokenizer import TokenizerService
 from legato.deployments.router import RouterOptions
 from legato.deployments.tracing import Tracing
-from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.description import describe_model
+from legato.engine.models.served_config import ServedConfig
 from legato.engine.models.source import resolve_model_directory
 from legato.engine.tokenizer import Tokenizer
 
@@ -58,8 +60,8 @@ class MetricsObserver:
     def on_first_token(self, predicted_ttft_s: float, actual_ttft_s: float) -> None:
         self._metrics.observe_placement_error(predicted_ttft_s, actual_ttft_s)
 
-    def on_handover(self, outcome: str, times: StageTimes) -> None:
-        self._metrics.observe_handover(outcome, times.transfer_bytes)
+    def on_handover(self, outcome: str, times: StageTimes, gap_s: float | None) -> None:
+        self._metrics.observe_handover(outcome, times.transfer_bytes, gap_s)
 
     def on_failover(self) -> None:
         self._metrics.observe_failover()
@@ -145,7 +147,7 @@ async def start(options: RouterOptions, cluster: str) -> RouterService:
     """
     config = options.config
     directory = resolve_model_directory(config.model.model)
-    model = ModelConfig.load(directory)
+    model = describe_model(directory, config.model.trust_remote_code)
     info = _serving_info(config, model)
     metrics = ServingMetrics(info.model_names[0], info.max_model_len)
     secret = await asyncio.to_thread(shared_secret, cluster)
@@ -155,8 +157,9 @@ async def start(options: RouterOptions, cluster: str) -> RouterService:
     backend: Backend = ClusterBackend(client)
     if tracing is not None:
         backend = tracing.backend(backend, info.model_names[0], tokenizer.decode)
-    app: ASGIApp = create_app(_api_service(config, info, tokenizer, metrics, backend))
-    gate = DrainGate(app if tracing is None else tracing.layer(app))
+    api = _api_service(config, info, tokenizer, metrics, backend)
+    api.grammars.load()
+    gate = DrainGate(_layered(create_app(api), config, tracing))
     service = RouterService(
         gate,
         client,
@@ -169,6 +172,13 @@ async def start(options: RouterOptions, cluster: str) -> RouterService:
     await client.wait_for_worker(WORKER_WAIT_S)
     calm_collector()
     return service
+
+
+def _layered(app: ASGIApp, config: AppConfig, tracing: Tracing | None) -> ASGIApp:
+    """`app` in what was asked for; proxies are outermost, so that traces know the client too."""
+    traced = app if tracing is None else tracing.layer(app)
+    proxies = config.server.forwarded_allow_ips
+    return ForwardedLayer(traced, TrustedProxies(proxies)) if proxies else traced
 
 
 def _client_options(config: AppConfig, cluster: str, secret: str) -> ClientOptions:
@@ -186,7 +196,7 @@ def _start_tracing(config: AppConfig) -> Tracing | None:
     return Tracing(endpoint, config.server.trace_texts) if endpoint else None
 
 
-def _serving_info(config: AppConfig, model: ModelConfig) -> ServingInfo:
+def _serving_info(config: AppConfig, model: ServedConfig) -> ServingInfo:
     return ServingInfo(
         model_names=config.model_names,
         max_model_len=config.model.max_model_len or model.max_context_len,

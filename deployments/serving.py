@@ -20,6 +20,7 @@ from legato.deployments.console import (
 from legato.deployments.interruption import Interruption
 from legato.deployments.listener import bind
 from legato.deployments.local_cluster import start_cluster, stop_cluster
+from legato.engine.errors import EngineError
 from legato.engine.preflight import check_model
 
 
@@ -46,7 +47,15 @@ def serve(command: Command, interruption: Interruption) -> None:
     check(config)
     started = time.monotonic()
     with closing(LoadingBar()) as bar:
-        start_cluster(config, bar.update)
+        if command.ray_address is not None:
+            interruption.serving()  # what runs on other machines does not end with this process
+
+        def look() -> None:
+            bar.update()
+            if interruption.wait(0):
+                raise EngineError("interrupted while the cluster started")
+
+        start_cluster(config, command.ray_address, look)
     interruption.serving()
     try:
         print(banner(config, describe_workers(), time.monotonic() - started), flush=True)
@@ -54,7 +63,7 @@ def serve(command: Command, interruption: Interruption) -> None:
     finally:
         print("\nStopping; Ctrl-C again stops at once.", flush=True)
         with silenced():  # Ray reports that the controller, which has just ended itself, is dead
-            stop_cluster(config)
+            stop_cluster(config, is_own_ray=command.ray_address is None)
 
 
 def _follow(interruption: Interruption, logs: bool) -> None:

@@ -70,6 +70,19 @@ def test_the_environment_gives_a_key_unless_the_command_line_does() -> None:
     assert parse(["serve"], {"VLLM_API_KEY": ""}).config.server.api_key == ()
 
 
+def test_ray_is_ones_own_unless_an_address_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "legato.yaml"
+    file.write_text("ray-address: 10.0.0.2:6379\n")
+    environ = {"RAY_ADDRESS": "10.0.0.3:6379"}
+    from_file = ["--config", str(file)]
+    assert parse(["serve"], {}).ray_address is None
+    assert parse(["serve"], environ).ray_address == "10.0.0.3:6379"
+    assert parse(["serve", *from_file], environ).ray_address == "10.0.0.2:6379"
+    words = ["serve", *from_file, "--ray-address", "auto"]
+    assert parse(words, environ).ray_address == "auto"
+    assert parse(["serve", "--ray-address=local"], environ).ray_address is None
+
+
 def test_the_command_line_wins_over_the_yaml_file(tmp_path: Path) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text("model: M\nport: 8123\nserved-model-name: [x, y]\nmax_num_seqs: 4\n")
@@ -93,6 +106,7 @@ def test_what_was_given_can_be_logged_without_keys() -> None:
         ("--port eighty", "port must be a whole number"),
         ("--port", "argument --port: expected one argument"),
         ("--dtype int3", "dtype must be one of auto, bfloat16, float16, float32, not 'int3'"),
+        ("--ray-address ray://h:1", "--ray-address ray://h:1: give the head's host:port"),
         ("M N", "one model, not 2: M N"),
         ("M --model N", "one model, not 2: M N"),
         ("--config /no/such.yaml", "cannot read the configuration file /no/such.yaml"),

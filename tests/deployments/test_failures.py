@@ -3,14 +3,18 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from legato.tests.deployments.server import Server, until
 
 PROMPTS = [f"{i} A long story about a worker that was lost" + " in the hills" * i for i in range(4)]
 REPLACED_S = 30.0
+ROUTER = "ray::ServeReplica:legato:router"  # in its process's title
 # The engines report a few times a second, which costs little; a generating one is busy all along.
 BUSY_SHARE = 3.0
 NUM_WATCHED = 100  # tokens of each answer
@@ -44,11 +48,19 @@ async def _stream(server: Server, prompt: str, seen: list[int]) -> None:
             seen += _token_ids(chunk.choices[0])
 
 
-async def _stream_all(server: Server) -> list[list[int]]:
+def _begin_streams(server: Server) -> tuple[list[list[int]], list[asyncio.Task[None]]]:
+    """The answers to PROMPTS, which grow, and the tasks that end with them."""
     answers: list[list[int]] = [[] for _ in PROMPTS]
-    await asyncio.gather(
-        *(_stream(server, prompt, seen) for prompt, seen in zip(PROMPTS, answers, strict=True))
-    )
+    following = [
+        asyncio.create_task(_stream(server, prompt, seen))
+        for prompt, seen in zip(PROMPTS, answers, strict=True)
+    ]
+    return answers, following
+
+
+async def _stream_all(server: Server) -> list[list[int]]:
+    answers, following = _begin_streams(server)
+    await asyncio.gather(*following)
     return answers
 
 
@@ -87,11 +99,7 @@ async def test_a_killed_worker_costs_no_token_and_is_replaced(
     assert len(workers) == 2
     failovers = server.total("legato_failovers_total")
 
-    answers: list[list[int]] = [[] for _ in PROMPTS]
-    following = [
-        asyncio.create_task(_stream(server, prompt, seen))
-        for prompt, seen in zip(PROMPTS, answers, strict=True)
-    ]
+    answers, following = _begin_streams(server)
     decode, prefill = await _engines(server, answers)
     os.kill(decode if role == "decode" else prefill, signal.SIGKILL)
     assert not all(task.done() for task in following)
@@ -117,11 +125,7 @@ async def test_a_worker_that_hangs_is_left_and_answers_go_on(
     server: Server, expected: list[list[int]]
 ) -> None:
     """Stopped, not dead: its connections stay open and nothing says that it is gone."""
-    answers: list[list[int]] = [[] for _ in PROMPTS]
-    following = [
-        asyncio.create_task(_stream(server, prompt, seen))
-        for prompt, seen in zip(PROMPTS, answers, strict=True)
-    ]
+    answers, following = _begin_streams(server)
     decode, _ = await _engines(server, answers)
     os.kill(decode, signal.SIGSTOP)
     try:
@@ -131,3 +135,27 @@ async def test_a_worker_that_hangs_is_left_and_answers_go_on(
     finally:
         os.kill(decode, signal.SIGKILL)
     await asyncio.to_thread(server.wait_until_idle, 2, REPLACED_S)
+
+
+async def test_a_killed_router_breaks_its_streams_clearly_and_another_one_serves(
+    server: Server, expected: list[list[int]]
+) -> None:
+    answers, following = _begin_streams(server)
+    await _has(answers, 10)
+    (router,) = (one.pid for one in server.processes() if ROUTER in one.command)
+    os.kill(router, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        ends = await asyncio.gather(*following, return_exceptions=True)
+    for end, seen, whole in zip(ends, answers, expected, strict=True):
+        assert seen == whole[: len(seen)]
+        assert isinstance(end, httpx.HTTPError | openai.APIError) or seen == whole
+
+    def is_back() -> bool:
+        with suppress(httpx.HTTPError):
+            return server.get("/ready").status_code == 200
+        return False
+
+    await asyncio.to_thread(until, is_back, REPLACED_S, "another router serves")
+    await asyncio.to_thread(server.wait_until_idle)  # nobody generates for a router that is gone
+    assert await _stream_all(server) == expected
+    await asyncio.to_thread(server.wait_until_idle)

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from legato.cluster.placement import Decision
 from legato.deployments.metrics import FinishedSequence, ServingMetrics
 from legato.tests.cluster.reports import make_report
 
@@ -59,6 +60,19 @@ def test_what_the_transfer_contract_caught_is_counted_by_reason() -> None:
     assert _values(metrics)[key] == 7
 
 
+def test_the_road_of_kv_is_shown_for_each_pair_while_it_is_open() -> None:
+    metrics = ServingMetrics("m", 1000)
+    roads = {"decode-0": "cuda_ipc", "decode-1": "nixl"}
+    metrics.take_report(msgspec.structs.replace(PREFILL_REPORT, transports=roads))
+    metrics.take_report(REPORT)
+    values = _values(metrics)
+    for peer, transport in roads.items():
+        key = ("legato_kv_transport_info", peer, "prefill", transport, "prefill-0")
+        assert values[key] == 1
+    metrics.take_report(PREFILL_REPORT)
+    assert not any(name == "legato_kv_transport_info" for name, *_ in _values(metrics))
+
+
 def test_a_worker_that_is_gone_leaves_no_series() -> None:
     metrics = ServingMetrics("m", 1000)
     metrics.take_report(REPORT)
@@ -98,16 +112,19 @@ def test_times_are_observed_in_the_buckets_that_dashboards_know() -> None:
 
 def test_what_only_a_disaggregated_cluster_has_is_counted() -> None:
     metrics = ServingMetrics("m", 1000)
-    metrics.observe_handover("taken", 4096)
-    metrics.observe_handover("denied", 0)
+    metrics.observe_handover("handed_over", 4096, gap_s=0.012)
+    metrics.observe_handover("stayed", 0, gap_s=None)
     metrics.observe_failover()
-    metrics.observe_placement("prefill_then_decode")
+    metrics.observe_placement(Decision.DISAGGREGATED)
     metrics.observe_placement_error(predicted_ttft_s=0.1, actual_ttft_s=0.3)
     values = _values(metrics)
-    assert values[("legato_handover_total", "taken")] == 1
+    assert values[("legato_handover_total", "handed_over")] == 1
     assert values[("legato_transfer_bytes_total",)] == 4096
+    assert values[("legato_handover_gap_seconds_bucket", "0.01")] == 0
+    assert values[("legato_handover_gap_seconds_bucket", "0.015")] == 1
+    assert values[("legato_handover_gap_seconds_count",)] == 1
     assert values[("legato_failovers_total",)] == 1
-    assert values[("legato_placement_total", "prefill_then_decode")] == 1
+    assert values[("legato_placement_total", "disaggregated")] == 1
     assert values[("legato_placement_ttft_error_seconds_sum", "late")] == pytest.approx(0.2)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from legato.deployments.openai.app import create_app
+from legato.deployments.openai.forwarded import ForwardedLayer, TrustedProxies
 from legato.deployments.tracing import Tracing
 from legato.engine.errors import ConfigError, WorkerLostError
 from legato.tests.deployments.openai.harness import (
@@ -44,13 +45,16 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 @asynccontextmanager
 async def traced(
-    endpoint: str, backend: ScriptedBackend, has_texts: bool = False
+    endpoint: str,
+    backend: ScriptedBackend,
+    has_texts: bool = False,
+    proxies: Sequence[str] = (),
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a traced application; afterwards, all spans have been sent."""
     tracing = Tracing(endpoint, has_texts)
     service = make_service(backend)
     app = create_app(replace(service, backend=tracing.backend(backend, MODEL, decode)))
-    layer: Any = tracing.layer(app)
+    layer: Any = ForwardedLayer(tracing.layer(app), TrustedProxies(proxies))
     async with http_client(layer) as client:
         yield client
     await asyncio.to_thread(tracing.stop)
@@ -84,6 +88,18 @@ async def test_a_requests_spans_are_one_tree_below_the_clients(receiver: OtlpRec
     assert stages["transfer"].begin_ns == stages["prefill"].begin_ns + 125_000_000
     assert stages["transfer"].attributes == {"legato.transfer.bytes": 4096}
     assert stages["decode"].end_ns == sequence.end_ns
+
+
+async def test_a_user_whom_a_trusted_proxy_names_is_in_the_trace(receiver: OtlpReceiver) -> None:
+    claims = {"x-forwarded-user": "alice", "x-forwarded-for": "203.0.113.9"}
+    for proxies in (["127.0.0.1"], ["192.0.2.1"]):
+        async with traced(receiver.endpoint, ScriptedBackend(), proxies=proxies) as client:
+            await client.post("/v1/chat/completions", json=chat(), headers=claims)
+    requests = [span for span in receiver.spans if span.kind == Span.SPAN_KIND_SERVER]
+    told = [
+        [span.attributes.get(name) for name in ("user.id", "client.address")] for span in requests
+    ]
+    assert told == [["alice", "203.0.113.9"], [None, "127.0.0.1"]]
 
 
 async def test_a_sequence_is_described_by_the_conventions_without_its_texts(

@@ -1,6 +1,7 @@
 """Rules and dashboards ask for what routers really export."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from legato.tests.k8s.promql import Expression, panels_of, queries_of, without_v
 MONITORING = K8S / "monitoring"
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
 RULES = MONITORING / "rules.yaml"
+ALERT_TESTS = Path(__file__).parent / "alerts.yaml"
 # What Prometheus adds to each series that it scrapes.
 SCRAPED_LABELS = frozenset({"job", "instance"})
 
@@ -123,10 +125,25 @@ def test_the_operators_rules_are_the_same() -> None:
     assert resource["spec"] == yaml.safe_load(RULES.read_text(encoding="utf-8"))
 
 
-def test_prometheus_takes_every_rule_and_query(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
         pytest.skip("needs promtool, of Debian's package prometheus")
+    return found
+
+
+def test_every_alert_fires_when_it_should_and_not_before(promtool: str) -> None:
+    words = [promtool, "test", "rules", str(ALERT_TESTS)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = ALERT_TESTS.read_text(encoding="utf-8")
+    assert set(re.findall(r'alertname="(\w+)"', text)) == {
+        rule["alert"] for rule in _rules() if "alert" in rule
+    }
+
+
+def test_prometheus_takes_every_rule_and_query(promtool: str, tmp_path: Path) -> None:
     queries = [without_variables(text, 60) for _, text in _expressions()]
     rules = [{"record": f"query:{i}", "expr": text} for i, text in enumerate(queries)]
     file = tmp_path / "queries.yaml"

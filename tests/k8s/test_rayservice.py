@@ -11,7 +11,7 @@ from ray.serve.config import AutoscalingPolicy
 from ray.serve.schema import ServeDeploySchema
 
 from legato.deployments.app import SERVE_ENVIRONMENT
-from legato.deployments.autoscaling import TowardsTarget, load_of
+from legato.deployments.autoscaling import TowardsTargets, load_of
 from legato.deployments.config import AppConfig
 from legato.deployments.openai.auth import PUBLIC_PATHS
 from legato.engine.errors import ConfigError
@@ -177,9 +177,9 @@ def test_workers_are_scaled_by_what_they_say() -> None:
     for one in application(K8S / "overlays" / "autoscaled")["deployments"]:
         if one["name"] in WORKERS:
             policy = AutoscalingPolicy(**one["autoscaling_config"]["policy"])
-            assert policy.get_policy() is TowardsTarget
-            TowardsTarget(**policy.policy_kwargs)
-            assert policy.policy_kwargs["metric"] in load_of(make_report())
+            assert policy.get_policy() is TowardsTargets
+            TowardsTargets(**policy.policy_kwargs)
+            assert policy.policy_kwargs["targets"].keys() < load_of(make_report()).keys()
 
 
 @every_gpu_cluster
