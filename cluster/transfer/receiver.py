@@ -21,7 +21,7 @@
 
 Every method returns the actions that it makes due, in order. The table knows no block pool, no
 clock, no thread and no network; it is driven from one thread. What a peer sends about a handle
-that is unknown or another writer's is ignored and counted.
+that is unknown, over already or another writer's is ignored and counted.
 """
 
 import secrets
@@ -273,7 +273,9 @@ class ReservationTable:
         """The live reservation of `handle`, if it is the writer's and the writer was told."""
         reservation = self._live.get(handle)
         if reservation is None:
-            self.counters[Anomaly.UNKNOWN_HANDLE] += 1
+            answered = self._answers.get(handle)
+            is_late = answered is not None and answered.writer == writer
+            self.counters[Anomaly.DUPLICATE if is_late else Anomaly.UNKNOWN_HANDLE] += 1
             return None
         if reservation.writer != writer or reservation.state is ReservationState.RESERVED:
             self.counters[Anomaly.FORGED] += 1

@@ -36,7 +36,7 @@ class Anomaly(StrEnum):
     FORGED = "forged"
     WRITE_REFUSED = "write_refused"
     OUT_OF_ORDER = "out_of_order"
-    DUPLICATE = "duplicate"
+    DUPLICATE = "duplicate"  # of what is over: messages cross, and links break and come back
     REFUSED_EXPIRED = "refused_expired"
     REFUSED_COUNT = "refused_count"
     REFUSED_BLOCKS = "refused_blocks"

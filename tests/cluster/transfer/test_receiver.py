@@ -230,7 +230,10 @@ def test_an_abort_after_the_grant_keeps_fresh_blocks_until_the_writer_stopped(
     assert table.on_message(WRITER, Stopped(grant.handle), 1.0) == (FreeBlocks(FRESH),)
     assert table.num_quarantined_blocks == 0
     assert table.on_message(WRITER, Stopped(grant.handle), 1.0) == ()
-    assert table.counters["unknown_handle"] == 1
+    assert (table.counters["duplicate"], table.counters["unknown_handle"]) == (1, 0)
+    assert table.on_message("another", Stopped(grant.handle), 1.0) == ()
+    assert table.on_message(WRITER, Stopped(bytes(16)), 1.0) == ()
+    assert (table.counters["duplicate"], table.counters["unknown_handle"]) == (1, 2)
 
 
 def test_a_transfer_can_be_reserved_again_while_its_old_blocks_are_in_quarantine(
