@@ -25,7 +25,6 @@ from legato.engine.config import (
     option,
 )
 from legato.engine.errors import ConfigError
-from legato.engine.sampling_params import Pooling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +95,15 @@ class ServerOptions:
         REASONING_PARSERS,
     )
     convert: str = option(
-        "none",
-        "embed: /v1/embeddings, /score and /rerank too, from the model's hidden states",
-        ("none", "embed"),
+        "auto",
+        "embed: /v1/embeddings, /score and /rerank too, from the model's hidden states; auto: if "
+        "it was trained for them, as its modules.json says",
+        ("auto", "none", "embed"),
     )
     pooling_type: str | None = option(
         None,
-        "of embeddings: the last token's hidden state, or the mean of all; default: last",
+        "of embeddings: the last token's hidden state, or the mean of all; default: what the model "
+        "was trained for, or last",
         ("last", "mean"),
     )
     playground: bool = option(True, "a page at / to chat with the model and to watch requests")
@@ -128,11 +129,6 @@ class ServerOptions:
         TrustedProxies(self.forwarded_allow_ips)  # or an error, before anything is started
         if self.pooling_type is not None and self.convert != "embed":
             raise ConfigError("--pooling-type needs --convert embed")
-
-    @property
-    def pooling(self) -> Pooling | None:
-        """How embeddings are made; None: not at all."""
-        return Pooling(self.pooling_type or "last") if self.convert == "embed" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from legato.deployments.config import AppConfig
 from legato.engine.load_progress import LoadProgress
 
 STATS_S = 10.0
-_HELLO = [{"role": "user", "content": "Hello!"}]
 
 
 def _workers() -> dict[str, Any]:
@@ -80,8 +79,14 @@ def describe_workers() -> list[WorkerDescription]:
     return descriptions
 
 
-def banner(config: AppConfig, descriptions: list[WorkerDescription], seconds: float) -> str:
-    """What operators look for, and two lines that work as they stand."""
+def banner(
+    config: AppConfig, descriptions: list[WorkerDescription], seconds: float, embeds: bool = False
+) -> str:
+    """What operators look for, and two lines that work as they stand.
+
+    Args:
+        embeds: the model makes embeddings and no text
+    """
     lines = [f"Model: {config.model_names[0]} ({config.model.model})"]
     for one in descriptions:
         lines.append(
@@ -89,7 +94,7 @@ def banner(config: AppConfig, descriptions: list[WorkerDescription], seconds: fl
             f"KV cache size: {one.num_kv_tokens:,} tokens, maximum concurrency for "
             f"{one.max_model_len:,} tokens per request: {one.max_concurrency:.1f}x"
         )
-    url = _url(config)
+    url, example = _url(config), _EMBEDDING if embeds else _CHAT
     lines.append(f"Ready in {seconds:.1f} s: {url}")
     if config.server.playground:
         lines.append(f"To chat with it and watch its requests: open {url}/ in a browser")
@@ -97,9 +102,9 @@ def banner(config: AppConfig, descriptions: list[WorkerDescription], seconds: fl
         lines.append("The lines below take one of your keys from VLLM_API_KEY.")
     lines += [
         "",
-        f"  {_curl(config, url)}",
+        f"  {_curl(config, url, example)}",
         "",
-        f"  {_python(config, url)}",
+        f"  {_python(config, url, example)}",
         "",
         "Ctrl-C stops it.",
     ]
@@ -114,19 +119,38 @@ def _url(config: AppConfig) -> str:
     return f"http://{address}:{config.server.port}"
 
 
-def _curl(config: AppConfig, url: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A request to try: its path, its fields beside the model, and the same in Python."""
+
+    path: str
+    fields: dict[str, Any]
+    method: str
+    result: str
+
+
+_CHAT = _Example(
+    "/v1/chat/completions",
+    {"messages": [{"role": "user", "content": "Hello!"}]},
+    "chat.completions",
+    "choices[0].message.content",
+)
+_EMBEDDING = _Example("/v1/embeddings", {"input": "Hello!"}, "embeddings", "data[0].embedding")
+
+
+def _curl(config: AppConfig, url: str, example: _Example) -> str:
     key = ' -H "Authorization: Bearer $VLLM_API_KEY"' if config.server.api_key else ""
-    body = json.dumps({"model": config.model_names[0], "messages": _HELLO})
-    return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'"
+    body = json.dumps({"model": config.model_names[0], **example.fields})
+    return f"curl {url}{example.path} -H 'Content-Type: application/json'{key} -d '{body}'"
 
 
-def _python(config: AppConfig, url: str) -> str:
+def _python(config: AppConfig, url: str, example: _Example) -> str:
     key = 'os.environ["VLLM_API_KEY"]' if config.server.api_key else '"none"'
-    model, messages = json.dumps(config.model_names[0]), json.dumps(_HELLO)
+    fields = {"model": config.model_names[0], **example.fields}
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in fields.items())
     return (
         f'{sys.executable} -c \'import os, openai; client = openai.OpenAI(base_url="{url}/v1", '
-        f"api_key={key}); print(client.chat.completions.create(model={model}, "
-        f"messages={messages}).choices[0].message.content)'"
+        f"api_key={key}); print(client.{example.method}.create({arguments}).{example.result})'"
     )
 
 

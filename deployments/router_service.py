@@ -22,7 +22,7 @@ from legato.cluster.placement import Placement
 from legato.cluster.shared_secret import shared_secret
 from legato.cluster.wire import Report, StageTimes
 from legato.deployments.chat_template import read_chat_template
-from legato.deployments.config import AppConfig
+from legato.deployments.config import AppConfig, ServerOptions
 from legato.deployments.drain_gate import DrainGate
 from legato.deployments.listener import Listener, bind
 from legato.deployments.live_settings import RouterSettings
@@ -40,8 +40,10 @@ from legato.deployments.openai.tokenizer import TokenizerService
 from legato.deployments.router import RouterOptions
 from legato.deployments.tracing import Tracing
 from legato.engine.models.description import describe_model
+from legato.engine.models.sentence_embedding import read_pooling
 from legato.engine.models.served_config import ServedConfig
 from legato.engine.models.source import resolve_model_directory
+from legato.engine.sampling_params import Pooling
 from legato.engine.tokenizer import Tokenizer
 
 # If workers are there already, a new router knows them after a tenth of it.
@@ -148,7 +150,7 @@ async def start(options: RouterOptions, cluster: str) -> RouterService:
     config = options.config
     directory = resolve_model_directory(config.model.model)
     model = describe_model(directory, config.model.trust_remote_code)
-    info = _serving_info(config, model)
+    info = _serving_info(config, model, read_pooling(directory))
     metrics = ServingMetrics(info.model_names[0], info.max_model_len)
     secret = await asyncio.to_thread(shared_secret, cluster)
     client = ClusterClient(_client_options(config, cluster, secret), MetricsObserver(metrics))
@@ -196,7 +198,8 @@ def _start_tracing(config: AppConfig) -> Tracing | None:
     return Tracing(endpoint, config.server.trace_texts) if endpoint else None
 
 
-def _serving_info(config: AppConfig, model: ServedConfig) -> ServingInfo:
+def _serving_info(config: AppConfig, model: ServedConfig, trained: Pooling | None) -> ServingInfo:
+    """With `trained`, the model was made for embeddings of this kind."""
     return ServingInfo(
         model_names=config.model_names,
         max_model_len=config.model.max_model_len or model.max_context_len,
@@ -204,9 +207,18 @@ def _serving_info(config: AppConfig, model: ServedConfig) -> ServingInfo:
         created=int(time.time()),
         version=version("legato-llm"),
         generation_defaults=model.sampling_defaults,
-        pooling=config.server.pooling,
+        pooling=_pooling(config.server, model, trained),
         hidden_size=model.hidden_size,
+        generates=model.has_head and (trained is None or config.server.convert == "none"),
     )
+
+
+def _pooling(server: ServerOptions, model: ServedConfig, trained: Pooling | None) -> Pooling | None:
+    """How embeddings are made; None: not at all."""
+    makes_any = trained is not None or not model.has_head
+    if server.convert == "none" or (server.convert == "auto" and not makes_any):
+        return None
+    return Pooling(server.pooling_type) if server.pooling_type else trained or Pooling.LAST
 
 
 def _load_tokenizer(config: AppConfig, directory: Path) -> Tokenizer:

@@ -21,6 +21,8 @@ from legato.deployments.interruption import Interruption
 from legato.deployments.listener import bind
 from legato.deployments.local_cluster import start_cluster, stop_cluster
 from legato.engine.errors import EngineError
+from legato.engine.models.sentence_embedding import read_pooling
+from legato.engine.models.source import resolve_model_directory
 from legato.engine.preflight import check_model
 
 
@@ -58,12 +60,19 @@ def serve(command: Command, interruption: Interruption) -> None:
         start_cluster(config, command.ray_address, look)
     interruption.serving()
     try:
-        print(banner(config, describe_workers(), time.monotonic() - started), flush=True)
+        seconds = time.monotonic() - started
+        print(banner(config, describe_workers(), seconds, _embeds(config)), flush=True)
         _follow(interruption, logs=not config.server.disable_log_stats)
     finally:
         print("\nStopping; Ctrl-C again stops at once.", flush=True)
         with silenced():  # Ray reports that the controller, which has just ended itself, is dead
             stop_cluster(config, is_own_ray=command.ray_address is None)
+
+
+def _embeds(config: AppConfig) -> bool:
+    """Whether the model makes embeddings and no text."""
+    pooling = read_pooling(resolve_model_directory(config.model.model))
+    return pooling is not None and config.server.convert != "none"
 
 
 def _follow(interruption: Interruption, logs: bool) -> None:

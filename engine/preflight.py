@@ -16,6 +16,7 @@ from legato.engine.kv_layout import PoolDemand, num_blocks_for
 from legato.engine.model_plan import ModelPlan, choose_device, plan_model
 from legato.engine.models.checkpoint import find_shards, locate_tensors
 from legato.engine.models.model_config import ModelConfig
+from legato.engine.models.sentence_embedding import read_pooling
 from legato.engine.models.source import resolve_model_directory
 
 _GPU_DRIVER = Path("/proc/driver/nvidia/version")
@@ -32,6 +33,7 @@ def check_model(config: EngineConfig) -> None:
     """
     device_type = choose_device(config.model, has_gpu=_GPU_DRIVER.exists())
     plan = plan_model(config, device_type)
+    read_pooling(plan.directory)
     if config.model.load_format != "dummy":
         _check_weights(plan)
     if not config.model.skip_tokenizer_init:

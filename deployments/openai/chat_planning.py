@@ -37,7 +37,7 @@ async def plan_chat(service: ApiService, body: ChatRequest, arrival: Arrival) ->
         RequestError: a field is wrong, or the chat does not fit the model's context.
         OverloadedError: rendering it takes too long.
     """
-    service.info.resolve_model(body.model)
+    service.info.resolve_generator(body.model)
     output_options(body)
     params = chat_sampling(body, service.info)
     check_fan_out(1, params.n, service)

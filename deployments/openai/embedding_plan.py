@@ -47,7 +47,7 @@ async def plan_embeddings(
     model = service.info.resolve_model(intent.fields.model)
     if service.info.pooling is None:
         raise InvalidRequestError(
-            "this server makes no embeddings: it was started without --convert embed", "model"
+            "this server makes no embeddings: start it with --convert embed", "model"
         )
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequestError(f"at most {MAX_INPUTS} inputs", intent.param)

@@ -38,7 +38,7 @@ async def create_chat_completion(service: ApiService, http: Request) -> ASGIApp:
 async def create_completion(service: ApiService, http: Request) -> ASGIApp:
     arrived_s = time.monotonic()
     body = await read_request(http, CompletionRequest, service.limits.max_body_bytes)
-    service.info.resolve_model(body.model)
+    service.info.resolve_generator(body.model)
     output_options(body)
     params = completion_sampling(body, service.info)
     prompts = split_prompts(body.prompt)

@@ -15,7 +15,7 @@ from legato.deployments.openai.recent import RecentSequences
 from legato.deployments.openai.responses.live import LiveResponses
 from legato.deployments.openai.responses.store import ResponseStore
 from legato.deployments.openai.tokenizer import TokenizerService
-from legato.engine.errors import ModelNotFoundError
+from legato.engine.errors import InvalidRequestError, ModelNotFoundError
 from legato.engine.sampling_params import Pooling
 
 
@@ -32,6 +32,7 @@ class ServingInfo:
     generation_defaults: Mapping[str, float] = field(default_factory=dict)
     pooling: Pooling | None = None  # how prompts become vectors; None: they do not
     hidden_size: int = 0  # of such a vector
+    generates: bool = True  # or it makes vectors alone
 
     def resolve_model(self, name: str | None) -> str:
         """The name to answer with; a request that names no model gets the one that is served.
@@ -47,6 +48,21 @@ class ServingInfo:
                 f"model {name[:200]!r} is not served here, but {served}", "model"
             )
         return name
+
+    def resolve_generator(self, name: str | None) -> str:
+        """The same for a request that generates.
+
+        Raises:
+            ModelNotFoundError: the name is not served here.
+            InvalidRequestError: the model does not generate.
+        """
+        resolved = self.resolve_model(name)
+        if not self.generates:
+            raise InvalidRequestError(
+                f"{resolved} makes embeddings and no text: ask /v1/embeddings, /score or /rerank",
+                "model",
+            )
+        return resolved
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 _LENGTH_BYTES = 8
+_LAYERS = "model."  # what a whole model calls what is not its head
+_EMBEDDING = "embed_tokens.weight"  # without it, as checkpoints of layers alone have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,14 @@ class StoredTensor:
 def locate_tensors(directory: Path, config: ModelConfig) -> dict[str, Path]:
     """Tensor name -> the file that holds it, of all tensors that the config promises.
 
+    Names are those of a whole model, also where the checkpoint is of its layers alone.
+
     Raises:
         ConfigError: files or tensors are missing, broken or unexpected.
     """
     shards = find_shards(directory)
+    if _EMBEDDING in shards:
+        shards = {_LAYERS + name: path for name, path in shards.items()}
     _check_names(directory, config, shards)
     return shards
 
@@ -86,6 +92,11 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         )
         for name, entry in header.items()
     }
+
+
+def find_stored(header: Mapping[str, StoredTensor], name: str) -> StoredTensor | None:
+    """A tensor by its name in a whole model."""
+    return header.get(name) or header.get(name.removeprefix(_LAYERS))
 
 
 def _check_names(directory: Path, config: ModelConfig, shards: Mapping[str, Path]) -> None:

@@ -4,7 +4,7 @@ import logging
 from importlib import import_module
 from pathlib import Path
 
-from legato.engine.models.families import FAMILIES
+from legato.engine.models.families import find_family
 from legato.engine.models.general_config import GeneralConfig
 from legato.engine.models.json_file import JsonFile
 from legato.engine.models.model_config import ModelConfig
@@ -22,7 +22,7 @@ def describe_model(directory: Path, trusts_code: bool = False) -> ModelConfig | 
         ConfigError: a file is missing or broken, or the model cannot be served; it says why.
     """
     names = JsonFile.read(directory / "config.json").get("architectures", list, [])
-    if any(name in FAMILIES for name in names):
+    if find_family(names) is not None:
         return ModelConfig.load(directory)
     # Torch and transformers' models are not for those who can do without.
     probe = import_module("legato.engine.models.general_probe")

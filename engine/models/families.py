@@ -3,7 +3,7 @@
 A new family is an entry here, as long as it is built of the parts that `decoder` knows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -244,3 +244,16 @@ FAMILIES = {
         | {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6},
     ),
 }
+
+
+def find_family(names: Iterable[object]) -> tuple[str, bool] | None:
+    """Of the architectures that config.json lists, the family, and whether it comes with its head.
+
+    A checkpoint without the head is a model's layers alone, as Qwen3Model: embedding models are.
+    """
+    for name in map(str, names):
+        if name in FAMILIES:
+            return name, True
+        if (whole := name.removesuffix("Model") + "ForCausalLM") in FAMILIES:
+            return whole, False
+    return None

@@ -40,6 +40,11 @@ class GeneralConfig:
         return len(self.layers)
 
     @property
+    def has_head(self) -> bool:
+        """It is a model for generation."""
+        return True
+
+    @property
     def latent_dim(self) -> None:
         """Keys and values are stored as the model makes them."""
         return None

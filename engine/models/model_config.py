@@ -15,7 +15,7 @@ from legato.engine.models.common_fields import (
     refuse_quantized,
     sampling_defaults,
 )
-from legato.engine.models.families import FAMILIES, DecoderFamily
+from legato.engine.models.families import FAMILIES, DecoderFamily, find_family
 from legato.engine.models.json_file import JsonFile
 from legato.engine.models.latent_config import LatentConfig, read_latent
 from legato.engine.models.layer_attention import LayerAttention, read_layers
@@ -44,6 +44,7 @@ class ModelConfig:
     num_draft_layers: int  # behind the others in the checkpoint; not served
     ropes: tuple[RopeParameters, ...]  # as `read_ropes` orders them
     logit_softcap: float | None  # logits become softcap * tanh(logits / softcap)
+    has_head: bool  # or it is a model's layers alone, whose logits mean nothing
     has_tied_embeddings: bool
     has_qk_norm: bool
     has_qkv_bias: bool
@@ -63,7 +64,7 @@ class ModelConfig:
         """
         config = JsonFile.read(directory / "config.json")
         generation = read_generation(directory)
-        architecture = _architecture(config)
+        architecture, has_head = _architecture(config)
         family = FAMILIES[architecture]
         config = config.with_defaults(family.defaults)
         refuse_quantized(config, family.moe.quantizations if family.moe else ())
@@ -97,7 +98,8 @@ class ModelConfig:
             num_draft_layers=config.get("num_nextn_predict_layers", int, 0),
             ropes=ropes,
             logit_softcap=config.get("final_logit_softcapping", float, 0.0) or None,
-            has_tied_embeddings=config.get("tie_word_embeddings", bool, False),
+            has_head=has_head,
+            has_tied_embeddings=config.get("tie_word_embeddings", bool, False) or not has_head,
             has_qk_norm=_either(family.has_qk_norm, config.get("use_qk_norm", bool, False)),
             has_qkv_bias=_either(family.has_qkv_bias, attention_bias),
             has_output_bias=_either(family.has_output_bias, attention_bias),
@@ -136,15 +138,17 @@ def _either(fixed: bool | None, configured: bool) -> bool:
     return configured if fixed is None else fixed
 
 
-def _architecture(config: JsonFile) -> str:
+def _architecture(config: JsonFile) -> tuple[str, bool]:
+    """Which of FAMILIES, and whether it has a head."""
     names = config.get("architectures", list, [])
-    for name in names:
-        if name in FAMILIES:
-            return str(name)
-    found = ", ".join(map(str, names)) or "none"
-    raise ConfigError(
-        f"{config.path}: architecture {found} is not supported; supported are {', '.join(FAMILIES)}"
-    )
+    family = find_family(names)
+    if family is None:
+        found = ", ".join(map(str, names)) or "none"
+        raise ConfigError(
+            f"{config.path}: architecture {found} is not supported; supported are"
+            f" {', '.join(FAMILIES)}"
+        )
+    return family
 
 
 def _activation(config: JsonFile) -> Activation:

@@ -13,6 +13,7 @@ class ServedConfig(Protocol):
         head_dim: of what the KV cache holds
         latent_dim: of what is stored, what values are the weighted mean of; None: values are stored
         windows: that layers have, as in AttentionParams, each once
+        has_head: or logits mean nothing, and it can make embeddings alone
         max_context_len: positions, prompt and answer together
         dtype: of the checkpoint, one of DTYPE_BYTES
         sampling_defaults: of generation_config.json, by SamplingParams' names
@@ -36,6 +37,8 @@ class ServedConfig(Protocol):
     def latent_dim(self) -> int | None: ...
     @property
     def windows(self) -> tuple[int | None, ...]: ...
+    @property
+    def has_head(self) -> bool: ...
     @property
     def max_context_len(self) -> int: ...
     @property

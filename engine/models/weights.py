@@ -12,7 +12,13 @@ from pathlib import Path
 import torch
 
 from legato.engine.errors import ConfigError
-from legato.engine.models.checkpoint import StoredTensor, listed, locate_tensors, read_header
+from legato.engine.models.checkpoint import (
+    StoredTensor,
+    find_stored,
+    listed,
+    locate_tensors,
+    read_header,
+)
 from legato.engine.models.conversion import convert
 from legato.engine.models.decoder_weights import DecoderWeights, assemble
 from legato.engine.models.model_config import ModelConfig
@@ -151,10 +157,12 @@ def _find_stored(
 ) -> dict[str, StoredTensor]:
     """Source name -> what its shard holds of it, which can fill it."""
     headers = {path: read_header(path) for path in {shards[source.name] for source in sources}}
-    missing = [s.name for s in sources if s.name not in headers[shards[s.name]]]
-    if missing:
-        raise ConfigError(f"{directory}: {listed(sorted(missing))} missing from its shard")
-    stored = {source.name: headers[shards[source.name]][source.name] for source in sources}
+    found = {
+        source.name: find_stored(headers[shards[source.name]], source.name) for source in sources
+    }
+    stored = {name: tensor for name, tensor in found.items() if tensor is not None}
+    if missing := sorted(found.keys() - stored.keys()):
+        raise ConfigError(f"{directory}: {listed(missing)} missing from its shard")
     for source in sources:
         _check_fits(shards[source.name], source, stored[source.name])
     return stored

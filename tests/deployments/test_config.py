@@ -7,7 +7,6 @@ import pytest
 from legato.deployments.config import AppConfig
 from legato.engine.config import EngineConfig, option_fields
 from legato.engine.errors import ConfigError
-from legato.engine.sampling_params import Pooling
 
 
 def test_no_option_at_all_serves_the_builtin_model_on_this_machine_alone() -> None:
@@ -42,11 +41,8 @@ def test_no_option_name_stands_for_two_things() -> None:
     assert set(option_fields(EngineConfig)) < set(option_fields(AppConfig))
 
 
-def test_embeddings_are_of_the_last_token_unless_the_mean_is_asked_for() -> None:
-    assert AppConfig.from_options({}).server.pooling is None
-    assert AppConfig.from_options({"convert": "embed"}).server.pooling is Pooling.LAST
-    mean = AppConfig.from_options({"convert": "embed", "pooling_type": "mean"})
-    assert mean.server.pooling is Pooling.MEAN
+def test_a_kind_of_pooling_is_for_those_who_ask_for_embeddings() -> None:
+    assert AppConfig.from_options({"convert": "embed", "pooling_type": "mean"})
     with pytest.raises(ConfigError, match="needs --convert embed"):
         AppConfig.from_options({"pooling_type": "mean"})
 

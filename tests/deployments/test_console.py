@@ -99,6 +99,15 @@ def test_the_python_line_works_as_it_stands() -> None:
     assert 'base_url="http://127.0.0.1:8123/v1"' in words[2]
 
 
+def test_a_model_that_makes_embeddings_is_asked_for_them() -> None:
+    config = AppConfig.from_options({"model": "/models/m", "served_model_name": "m"})
+    lines = banner(config, [WORKER], 12.34, embeds=True).splitlines()
+    words = words_of(lines, "curl")
+    assert words[1] == "http://127.0.0.1:8000/v1/embeddings"
+    assert json.loads(words[words.index("-d") + 1]) == {"model": "m", "input": "Hello!"}
+    assert 'client.embeddings.create(model="m"' in words_of(lines, sys.executable)[2]
+
+
 def test_keys_are_named_and_not_shown() -> None:
     lines = lines_of(api_key="secret1,secret2")
     assert "Authorization: Bearer $VLLM_API_KEY" in words_of(lines, "curl")

@@ -72,7 +72,7 @@ class Draft:
 
 async def draft_response(service: ApiService, body: ResponsesRequest, arrival: Arrival) -> Draft:
     """Raises RequestError, in the terms of this endpoint, for what cannot be answered."""
-    service.info.resolve_model(body.model)
+    service.info.resolve_generator(body.model)
     check_request(body)
     store = service.responses
     if not store.keeps and (body.store or body.background):

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import openai
 import pytest
 from openai.types import CreateEmbeddingResponse
 
+from legato.deployments.openai.app import create_app
 from legato.deployments.openai.rate_limits import RateLimiter, RateLimits
 from legato.deployments.openai.service import Limits
 from legato.engine.sampling_params import Pooling
@@ -19,6 +21,7 @@ from legato.tests.deployments.openai.harness import (
     http_client,
     make_app,
     make_embedding_app,
+    make_service,
     openai_client,
 )
 from legato.tests.deployments.openai.strict import validated
@@ -185,3 +188,25 @@ def assert_scores_of(results: Sequence[dict[str, Any]], query: str) -> None:
         text = TEXTS[item["index"]]
         assert item["document"] == {"text": text}
         assert item["relevance_score"] == pytest.approx(cosine(query, text), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": "fox"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "fox"}]}),
+        ("/v1/responses", {"input": "fox"}),
+    ],
+)
+async def test_a_model_that_makes_embeddings_alone_is_asked_for_no_text(
+    path: str, body: dict[str, Any]
+) -> None:
+    service = make_service(ScriptedBackend())
+    info = replace(service.info, pooling=Pooling.MEAN, generates=False)
+    async with http_client(create_app(replace(service, info=info))) as client:
+        refusal = await client.post(path, json=body)
+        vectors = await client.post("/v1/embeddings", json={"input": "fox"})
+    assert refusal.status_code == 400
+    assert refusal.json()["error"]["param"] == "model"
+    assert "/v1/embeddings" in refusal.json()["error"]["message"]
+    assert vectors.status_code == 200

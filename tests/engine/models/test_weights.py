@@ -1,3 +1,4 @@
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,21 @@ def test_a_tied_head_is_the_embedding_itself(tmp_path: Path) -> None:
     assert weights.lm_head is weights.embedding
     edit_tensors(tmp_path, **{"lm_head.weight": torch.zeros(97, 32)})
     assert_equal(load(tmp_path), weights)
+
+
+def test_a_models_layers_alone_are_the_same_without_a_head(tmp_path: Path) -> None:
+    """As embedding models are stored."""
+    whole = make_checkpoint(tmp_path / "whole", "qwen3")
+    alone = make_checkpoint(tmp_path / "alone", "qwen3")
+    tensors = load_file(alone / SINGLE_FILE)
+    del tensors["lm_head.weight"]
+    bare = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    save_file(bare, alone / SINGLE_FILE)
+    edit_json(alone / "config.json", architectures=["Qwen3Model"])
+    assert not ModelConfig.load(alone).has_head
+    first, second = load(whole), load(alone)
+    assert second.lm_head is second.embedding
+    assert_equal(replace(first, lm_head=first.embedding), second)
 
 
 def test_tensors_are_converted(tmp_path: Path) -> None:
