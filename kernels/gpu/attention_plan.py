@@ -14,6 +14,7 @@ from legato.kernels.backend import AttentionShape, AttentionStep
 from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.decode_attention import decode_attention
 from legato.kernels.gpu.decode_work import DecodeShape, DecodeWork, plan_decode
+from legato.kernels.gpu.latent_decode import heads_of_decode_group
 from legato.kernels.gpu.latent_shape import decode_config, heads_of_group, prefill_config
 from legato.kernels.gpu.prefill_attention import choose_config, prefill_attention
 from legato.kernels.gpu.prefill_work import PrefillConfig, PrefillWork, plan_prefill
@@ -57,10 +58,9 @@ class AttentionWorkspace:
         )
         if self.shape.latent_dim is None:
             return DecodeWork.allocate(shape)
-        group = heads_of_group(shape.num_heads)
-        shape = replace(
-            shape, num_kv_heads=shape.num_heads // group, head_dim=self.shape.latent_dim
-        )
+        latent_dim = self.shape.latent_dim
+        group = heads_of_decode_group(shape.num_heads, latent_dim, kv_dtype, self._device)
+        shape = replace(shape, num_kv_heads=shape.num_heads // group, head_dim=latent_dim)
         return DecodeWork.allocate(shape, decode_config(group, kv_dtype))
 
 

@@ -71,27 +71,51 @@ def _merge_parts(
     kv_head,
     SHAPE: tl.constexpr,
 ):
-    """Sums up parts that lie side by side in registers: a round waits for memory once."""
+    ALL_DIMS: tl.constexpr = SHAPE.dims
+    DIMS: tl.constexpr = SHAPE.merged_dims
+    for first_dim in tl.static_range(0, ALL_DIMS, DIMS):
+        merge_dims(
+            partial_outputs, partial_lses, num_parts, output, value_scale, sinks, kv_head,
+            first_dim, SHAPE,
+        )  # fmt: skip
+
+
+@triton.jit
+def merge_dims(
+    partial_outputs,
+    partial_lses,
+    num_parts,
+    output,
+    value_scale,
+    sinks,
+    kv_head,
+    first_dim,
+    SHAPE: tl.constexpr,
+):
+    """Sums up parts that lie side by side in registers: a round waits for memory once.
+
+    Args:
+        partial_outputs, partial_lses: the first part's program's places
+        first_dim: of those that are merged, SHAPE.merged_dims
+    """
     ROWS: tl.constexpr = SHAPE.merged_rows
     DIMS: tl.constexpr = SHAPE.merged_dims
-    ALL_DIMS: tl.constexpr = SHAPE.dims
     rows = tl.arange(0, ROWS)
-    for first_dim in tl.static_range(0, ALL_DIMS, DIMS):
-        dims = first_dim + tl.arange(0, DIMS)
-        outputs, lses = _load_parts(partial_outputs, partial_lses, 0, num_parts, dims, SHAPE)
-        lse = _merged_lse(partial_lses, num_parts, SHAPE)
-        result = tl.zeros([ROWS, DIMS], tl.float32)
-        for first_part in range(0, num_parts, SHAPE.merged_parts):
-            weights = tl.exp2(lses - lse[:, None])
-            result += tl.sum(outputs * weights[:, :, None], 1)
-            next_part = first_part + SHAPE.merged_parts
-            outputs, lses = _load_parts(
-                partial_outputs, partial_lses, next_part, num_parts, dims, SHAPE
-            )
-        result = leave_to_sinks(result, lse, sinks, kv_head * SHAPE.group, SHAPE.group)
-        offsets = rows[:, None] * SHAPE.head_dim + dims[None, :]
-        mask = (rows < SHAPE.group)[:, None] & (dims < SHAPE.head_dim)[None, :]
-        tl.store(output + offsets, result * value_scale, mask)
+    dims = first_dim + tl.arange(0, DIMS)
+    outputs, lses = _load_parts(partial_outputs, partial_lses, 0, num_parts, dims, SHAPE)
+    lse = _merged_lse(partial_lses, num_parts, SHAPE)
+    result = tl.zeros([ROWS, DIMS], tl.float32)
+    for first_part in range(0, num_parts, SHAPE.merged_parts):
+        weights = tl.exp2(lses - lse[:, None])
+        result += tl.sum(outputs * weights[:, :, None], 1)
+        next_part = first_part + SHAPE.merged_parts
+        outputs, lses = _load_parts(
+            partial_outputs, partial_lses, next_part, num_parts, dims, SHAPE
+        )
+    result = leave_to_sinks(result, lse, sinks, kv_head * SHAPE.group, SHAPE.group)
+    offsets = rows[:, None] * SHAPE.head_dim + dims[None, :]
+    mask = (rows < SHAPE.group)[:, None] & (dims < SHAPE.head_dim)[None, :]
+    tl.store(output + offsets, result * value_scale, mask)
 
 
 @triton.jit

@@ -23,3 +23,9 @@ def can_launch_early(device: torch.device) -> bool:
     Programmatic dependent launch: Hopper GPUs and later ones.
     """
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+
+
+@cache
+def has_warpgroups(device: torch.device) -> bool:
+    """Whether this is a Hopper GPU: later ones have other instructions for matrix products."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9

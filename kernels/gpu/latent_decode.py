@@ -16,10 +16,26 @@ from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.decode_merge import finish_part
 from legato.kernels.gpu.decode_work import ITEM_FIELDS, SPAN_FIELDS, DecodeWork
 from legato.kernels.gpu.device import can_launch_early
+from legato.kernels.gpu.latent_decode_gluon import (
+    ROWS,
+    is_specialized_for,
+    specialized_latent_decode,
+    supports_specialized,
+)
+from legato.kernels.gpu.latent_merge import merge_latent_parts
 from legato.kernels.gpu.latent_piece import attend, load_queries
-from legato.kernels.gpu.latent_shape import LatentShape, rows_of_group
+from legato.kernels.gpu.latent_shape import LatentShape, heads_of_group, rows_of_group
 
 _LOG2_E = math.log2(math.e)
+
+
+def heads_of_decode_group(
+    num_heads: int, latent_dim: int, kv_dtype: torch.dtype, device: torch.device
+) -> int:
+    """Heads that are in one tile, as `latent_decode` is quickest with."""
+    if is_specialized_for(num_heads, latent_dim, kv_dtype, device):
+        return int(ROWS.value)
+    return heads_of_group(num_heads)
 
 
 def latent_decode(
@@ -45,6 +61,19 @@ def latent_decode(
     num_layers, block_size, head_dim = kv_pool.shape[1], kv_pool.shape[4], kv_pool.shape[5]
     config, num_groups, value_dim = work.config, work.shape.num_kv_heads, output.shape[2]
     group = query.shape[1] // num_groups
+    shape = LatentShape(
+        group=group,
+        num_groups=num_groups,
+        rows=rows_of_group(group),
+        latent_dim=value_dim,
+        rope_dim=head_dim - value_dim,
+        block_size=block_size,
+        tile=config.tile,
+    )
+    if supports_specialized(query, kv_pool, work):
+        specialized_latent_decode(query, kv_pool, layer, batch, work, params, output)
+        merge_latent_parts(work, shape, output)
+        return
     launches_early = config.launches_early and can_launch_early(query.device)
     _latent_decode_kernel[(work.num_programs,)](
         query,
@@ -60,15 +89,7 @@ def latent_decode(
         num_layers,
         layer,
         params.scale * _LOG2_E,
-        SHAPE=LatentShape(
-            group=group,
-            num_groups=num_groups,
-            rows=rows_of_group(group),
-            latent_dim=value_dim,
-            rope_dim=head_dim - value_dim,
-            block_size=block_size,
-            tile=config.tile,
-        ),
+        SHAPE=shape,
         LAUNCHES_EARLY=launches_early,
         num_warps=config.num_warps,
         num_stages=config.num_stages,

@@ -67,18 +67,21 @@ def attend(
         block_table + tl.minimum(first_tile * TILE + lookup, num_keys - 1) // BLOCK_SIZE
     )
     for tile in range(first_tile, last_tile):
-        token = tile * TILE + offset
         # One step ahead: loads of keys that wait for a load are not pipelined as deeply.
         block = next_block
         next_token = tl.minimum((tile + 1) * TILE + lookup, num_keys - 1)
         next_block = tl.load(block_table + next_token // BLOCK_SIZE)
-        slot = token % BLOCK_SIZE
+        first_token = tile * TILE
+        token_key = keys + block.to(tl.int64) * num_layers * SHAPE.layer_elements
         if BLOCK_SIZE % TILE == 0:
-            slot = tile * TILE % BLOCK_SIZE + offset
-        block_offset = block.to(tl.int64) * num_layers * SHAPE.layer_elements
-        token_key = keys + (block_offset + slot * SHAPE.stored_dim)[:, None]
+            # One pointer, and offsets that stay the same: few registers.
+            token_key += first_token % BLOCK_SIZE * SHAPE.stored_dim
+            token_key += offset[:, None] * SHAPE.stored_dim
+        else:
+            slot = (first_token + offset) % BLOCK_SIZE
+            token_key = (token_key + slot * SHAPE.stored_dim)[:, None]
         # What does not exist is not read: a weight of zero would not keep a NaN out.
-        mask = (token < num_keys)[:, None]
+        mask = (offset < num_keys - first_token)[:, None]
         rope_mask = mask
         if SHAPE.latent_dim != SHAPE.dims:
             mask = mask & (dims < SHAPE.latent_dim)
@@ -88,7 +91,7 @@ def attend(
         rope = tl.load(token_key + SHAPE.latent_dim + rope_dims, rope_mask, other=0.0)
         scores = tl.dot(queries, tl.trans(latent), input_precision="ieee")
         scores = tl.dot(rope_queries, tl.trans(rope), scores, input_precision="ieee")
-        is_visible = token[None, :] <= positions[:, None]
+        is_visible = offset[None, :] <= (positions - first_token)[:, None]
         scores = tl.where(is_visible, scores * score_scale, float("-inf"))
         new_largest = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp2(scores - new_largest[:, None])

@@ -108,6 +108,8 @@ def decode_config(group: int, kv_dtype: torch.dtype) -> DecodeConfig:
 def decode_candidates(group: int) -> list[DecodeConfig]:
     """Configurations worth a measurement, in 16 bits; the most promising come first."""
     layouts = [(64, 8, 2, 1), (32, 8, 3, 1), (32, 8, 4, 1)]
+    if group > _MAX_GROUP:  # of the specialized kernel, which has its own layout
+        layouts = layouts[:1]
     if group <= _MIN_DIM:
         layouts = [(32, 4, 3, 2), (32, 4, 2, 2), (64, 8, 2, 1), (64, 8, 3, 1)]
     return [DecodeConfig(*layout) for layout in layouts]

@@ -18,8 +18,6 @@ Computes what prefill_attention.py computes, for pools of 16 bits, heads of 64 o
 multiple of 64 tokens, and no softcap.
 """
 
-from functools import cache
-
 import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
@@ -28,7 +26,7 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.gpu.attention_batch import AttentionBatch
-from legato.kernels.gpu.device import num_multiprocessors
+from legato.kernels.gpu.device import has_warpgroups, num_multiprocessors
 from legato.kernels.gpu.prefill_gluon_consumer import consume
 from legato.kernels.gpu.prefill_gluon_loader import BLOCK_N, PIECE, ROWS, load
 from legato.kernels.gpu.prefill_work import PrefillWork, max_num_tiles
@@ -39,12 +37,6 @@ MAX_REGISTERS = 168
 _CONSUMER_REGISTERS, _LOADER_REGISTERS = gl.constexpr(240), gl.constexpr(24)
 
 
-@cache
-def _has_warpgroups(device: torch.device) -> bool:
-    """Whether this is a Hopper GPU: later ones have other instructions for products."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9
-
-
 def supports_specialized(
     query: torch.Tensor, kv_pool: torch.Tensor, work: PrefillWork, params: AttentionParams
 ) -> bool:
@@ -53,7 +45,7 @@ def supports_specialized(
     return (
         work.config.num_slots >= 2
         and work.config.block_m == 128
-        and _has_warpgroups(kv_pool.device)
+        and has_warpgroups(kv_pool.device)
         and kv_pool.element_size() == 2
         and query.dtype is kv_pool.dtype
         and head_dim in (64, 128)

@@ -12,7 +12,7 @@ import torch
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.decode_work import DecodeConfig, DecodeShape, DecodeWork, plan_decode
-from legato.kernels.gpu.latent_decode import latent_decode
+from legato.kernels.gpu.latent_decode import heads_of_decode_group, latent_decode
 from legato.kernels.gpu.latent_prefill import latent_prefill
 from legato.kernels.gpu.latent_shape import (
     decode_candidates,
@@ -94,7 +94,8 @@ class Inputs:
 
 
 def prepare_decode(workload: Workload, unit: Unit, config: DecodeConfig | None = None) -> Prepared:
-    inputs, group = Inputs.make(workload), heads_of_group(workload.num_heads)
+    inputs = Inputs.make(workload)
+    group = heads_of_decode_group(workload.num_heads, VALUE_DIM, DTYPE, DEVICE)
     groups = workload.num_heads // group
     shape = DecodeShape(
         workload.num_sequences, workload.num_heads, groups, VALUE_DIM, DTYPE, DEVICE
@@ -173,7 +174,9 @@ def tuning_cases() -> list[KernelCase]:
             f"{name}, {config}", unit, partial(prepare_decode, workload, unit, config), must, aim
         )
         for name, workload, unit, must, aim in DECODE[:2]
-        for config in decode_candidates(heads_of_group(workload.num_heads))
+        for config in decode_candidates(
+            heads_of_decode_group(workload.num_heads, VALUE_DIM, DTYPE, DEVICE)
+        )
     ]
     prefill = [
         KernelCase(f"{name}, {config}", Unit.TFLOPS, partial(prepare_prefill, workload, config))

@@ -5,7 +5,7 @@ import torch
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.decode_work import DecodeConfig, DecodeShape, DecodeWork, plan_decode
-from legato.kernels.gpu.latent_decode import latent_decode
+from legato.kernels.gpu.latent_decode import heads_of_decode_group, latent_decode
 from legato.kernels.gpu.latent_prefill import latent_prefill
 from legato.kernels.gpu.latent_shape import heads_of_group
 from legato.kernels.gpu.prefill_work import PrefillConfig, PrefillWork, plan_prefill
@@ -39,10 +39,15 @@ def untouched_output(batch: LatentBatch, shape: Shape) -> torch.Tensor:
     return torch.full(size, UNTOUCHED, dtype=batch.query.dtype, device=DEVICE)
 
 
+def decode_group(shape: Shape, dtype: torch.dtype) -> int:
+    """Heads of a tile."""
+    return heads_of_decode_group(shape.num_heads, shape.latent_dim, dtype, DEVICE)
+
+
 def run_decode(batch: LatentBatch, shape: Shape, config: DecodeConfig | None) -> torch.Tensor:
     """[rows + NUM_PADDING, heads, latent_dim] on the host."""
     on_device, output = device_batch(batch), untouched_output(batch, shape)
-    groups = shape.num_heads // heads_of_group(shape.num_heads)
+    groups = shape.num_heads // decode_group(shape, batch.pool.dtype)
     work_shape = DecodeShape(
         on_device.max_sequences,
         shape.num_heads,

@@ -1,8 +1,12 @@
 """Latent attention as DeepSeek-V2-Lite (16 heads) and V3 (128 heads) are served."""
 
+from triton.experimental.gluon import language as gl
+
 from legato.kernels.gpu.decode_work import DecodeConfig
 from legato.kernels.gpu.latent_decode import _latent_decode_kernel
+from legato.kernels.gpu.latent_decode_gluon import MAX_REGISTERS, latent_decode_kernel
 from legato.kernels.gpu.latent_input import latent_input_kernel
+from legato.kernels.gpu.latent_merge import _latent_merge_kernel
 from legato.kernels.gpu.latent_prefill import _latent_prefill_kernel
 from legato.kernels.gpu.latent_shape import (
     LatentShape,
@@ -61,6 +65,23 @@ def prefill_spec(num_heads: int, config: PrefillConfig | None = None) -> Compile
     )
 
 
+def _specialized_spec(num_heads: int) -> CompileSpec:
+    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    return CompileSpec(
+        name=f"specialized latent decode {num_heads} heads",
+        kernel=latent_decode_kernel,
+        signature={
+            **_COMMON,
+            "pool_desc": f"tensordesc<bf16[64, 64],{layout!r}>",
+            **dict.fromkeys(("items", "spans"), "*i32"),
+            **dict.fromkeys(("partial_outputs", "partial_lses"), "*fp32"),
+        },
+        constants={"NUM_GROUPS": num_heads // 64, "BLOCK_SIZE": 64},
+        required=("wgmma", "setmaxnreg", "cp.async.bulk.tensor"),
+        options={"maxnreg": MAX_REGISTERS},
+    )
+
+
 _INPUT_TYPES = dict.fromkeys(
     ("turned", "stored", "query", "cosines", "sines", "norm_weight", "kv_pool"), "*bf16"
 )
@@ -69,6 +90,18 @@ SPECS = [
     decode_spec(128),
     prefill_spec(16),
     prefill_spec(128),
+    _specialized_spec(128),
+    CompileSpec(
+        name="latent merge",
+        kernel=_latent_merge_kernel,
+        signature={
+            "output": "*bf16",
+            **dict.fromkeys(("items", "spans"), "*i32"),
+            **dict.fromkeys(("partial_outputs", "partial_lses"), "*fp32"),
+        },
+        constants={"SHAPE": LatentShape(64, 2, 64, 512, 64, 64, 64)},
+        num_warps=8,
+    ),
     CompileSpec(
         name="latent input",
         kernel=latent_input_kernel,

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from legato.kernels.gpu.decode_work import DecodeConfig
-from legato.kernels.gpu.latent_shape import decode_config, heads_of_group
-from legato.tests.kernels.gpu.device import DTYPES, TOLERANCES
-from legato.tests.kernels.gpu.latent_runs import run_decode, wanted
+from legato.kernels.gpu.latent_shape import decode_config
+from legato.tests.kernels.gpu.device import DEVICE, DTYPES, TOLERANCES
+from legato.tests.kernels.gpu.latent_runs import decode_group, run_decode, wanted
 from legato.tests.kernels.latent_batches import BATCHES, LatentBatch, Shape
 
 # Spans so short that small contexts are cut into many parts.
@@ -47,10 +49,10 @@ def test_every_type(dtype: torch.dtype) -> None:
     check(ONES, Shape(num_heads=16), dtype)
 
 
-@pytest.mark.parametrize("num_heads", [16, 64])
+@pytest.mark.parametrize("num_heads", [16, 64, 128])
 def test_sizes_and_configurations_of_large_models(num_heads: int) -> None:
     shape = Shape(num_heads, latent_dim=512, rope_dim=64, block_size=64)
-    config = decode_config(heads_of_group(num_heads), DTYPES[-1])
+    config = decode_config(decode_group(shape, DTYPES[-1]), DTYPES[-1])
     check([(1, 100), (1, 300)], shape, DTYPES[-1], config)
 
 
@@ -58,3 +60,17 @@ def test_results_are_the_same_every_time() -> None:
     batch = LatentBatch.make(ONES, Shape(), torch.float32)
     first, second = (run_decode(batch, Shape(), SHORT_SPANS) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="as long contexts as this take minutes on a CPU")
+@pytest.mark.parametrize("block_size", [64, 128])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_many_heads_over_spans_that_cut_contexts_anywhere(
+    block_size: int, dtype: torch.dtype
+) -> None:
+    shape = Shape(128, latent_dim=512, rope_dim=64, block_size=block_size)
+    config = decode_config(decode_group(shape, dtype), dtype)
+    lens = [(1, n) for n in (1, 63, 64, 65, 600, 128, 577)]
+    for span in (64, 192):  # tokens
+        layout = replace(config, min_span_tokens=span)
+        check([*lens, (3, 70), (1, 5)], shape, dtype, layout)
