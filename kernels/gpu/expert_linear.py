@@ -6,11 +6,14 @@ The grid is as large as the worst distribution of tokens needs: programs behind 
 once. So only experts that have tokens are read, and the host need not know which. As in
 small_linear.py the weight is the product's left side, because few tokens would not fill it.
 
-The second product of a layer has its first weights fetched into the L2 cache while the first one is
-under way (programmatic dependent launch): which experts are used has been known since before that.
+Of few pairs, loads are what is waited for. So a program has the L2 cache fetch weights as soon as
+it knows its expert, and one of a layer's second product does that while the first product is under
+way (programmatic dependent launch): which experts are used has been known since before that.
 
 Programs that follow each other compute `group_tiles` tiles with the same rows of a weight, then
 the next rows: tiles of one expert find its weights in the L2 cache, and all rows find their tokens.
+
+Most experts' last tile is not full. One that is nearly empty is computed by narrower instructions.
 """
 
 import torch
@@ -20,12 +23,17 @@ import triton.language as tl
 from legato.kernels.activation_kind import ClampedGate
 from legato.kernels.gpu.device import can_launch_early
 from legato.kernels.gpu.expert_routing import GpuExpertRoutes
-from legato.kernels.gpu.experts_config import ProductConfig, ProductShape, choose_config
+from legato.kernels.gpu.experts_config import (
+    ProductConfig,
+    ProductShape,
+    choose_config,
+    prefetch_inputs_of,
+)
 from legato.kernels.gpu.experts_table import TABLE
-from legato.kernels.gpu.weight_tile import clamped_gate, gate, prefetch, weight_rows
+from legato.kernels.gpu.weight_tile import clamped_gate, gate, prefetch_pieces, weight_rows
 
-_PREFETCH_INPUTS = 256  # of each row
-_MAX_PREFETCH_PAIRS = 64  # of a tile; beyond, tensor cores are what is waited for
+# Of a row: at least as many loads as a program has threads.
+_PREFETCH_PIECES = tl.constexpr(2)
 
 
 def expert_linear(
@@ -59,12 +67,13 @@ def expert_linear(
     num_pairs = len(routes.pairs)
     shape = ProductShape(num_rows, num_inputs, routes.block_pairs, is_gated)
     config = config or choose_config(shape, weight.element_size(), TABLE)
+    most_tiles, num_bytes = len(routes.tiles), weight.element_size()
     num_row_tiles = triton.cdiv(num_rows, config.block_rows)
-    group_tiles = min(config.group_tiles, triton.next_power_of_2(len(routes.tiles)))
-    num_groups = triton.cdiv(len(routes.tiles), group_tiles)
+    group_tiles = min(config.group_tiles, triton.next_power_of_2(most_tiles))
+    num_groups = triton.cdiv(most_tiles, group_tiles)
     is_early = can_launch_early(x.device)
-    has_time = is_early and follows_product and routes.block_pairs <= _MAX_PREFETCH_PAIRS
-    prefetches = has_time and num_inputs % _PREFETCH_INPUTS == 0
+    num_used = min(num_pairs, len(weight))
+    prefetched = prefetch_inputs_of(config, shape, num_used, num_bytes) if is_early else 0
     out = x.new_empty(num_pairs, num_rows // 2 if is_gated else num_rows)
     expert_linear_kernel[(num_groups * group_tiles * num_row_tiles,)](
         x,
@@ -74,6 +83,8 @@ def expert_linear(
         routes.pairs,
         routes.tiles,
         routes.num_tiles,
+        most_tiles,
+        prefetched // 2,
         x.stride(0),
         NUM_ROWS=num_rows,
         NUM_INPUTS=num_inputs,
@@ -85,7 +96,9 @@ def expert_linear(
         BLOCK_ROWS=config.block_rows,
         BLOCK_INPUTS=config.block_inputs,
         GROUP_TILES=group_tiles,
-        PREFETCH_INPUTS=_PREFETCH_INPUTS if prefetches else 0,
+        TAIL_PAIRS=config.tail_pairs if config.tail_pairs < routes.block_pairs else 0,
+        PREFETCHES=prefetched > 0,
+        FOLLOWS_PRODUCT=follows_product,
         IS_EARLY=is_early,
         num_warps=config.num_warps,
         num_stages=config.num_stages,
@@ -94,7 +107,7 @@ def expert_linear(
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["most_tiles", "prefetch_piece_inputs"])
 def expert_linear_kernel(
     x_ptr,
     weight_ptr,
@@ -103,6 +116,8 @@ def expert_linear_kernel(
     pairs_ptr,
     tiles_ptr,
     num_tiles_ptr,
+    most_tiles,
+    prefetch_piece_inputs,
     x_stride,
     NUM_ROWS: tl.constexpr,
     NUM_INPUTS: tl.constexpr,
@@ -114,48 +129,99 @@ def expert_linear_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_INPUTS: tl.constexpr,
     GROUP_TILES: tl.constexpr,
-    PREFETCH_INPUTS: tl.constexpr,
+    TAIL_PAIRS: tl.constexpr,
+    PREFETCHES: tl.constexpr,
+    FOLLOWS_PRODUCT: tl.constexpr,
     IS_EARLY: tl.constexpr,
 ):
     NUM_ROW_TILES: tl.constexpr = (NUM_ROWS + BLOCK_ROWS - 1) // BLOCK_ROWS
     program = tl.program_id(0)
     row_tile = program // GROUP_TILES % NUM_ROW_TILES
     tile = program // (GROUP_TILES * NUM_ROW_TILES) * GROUP_TILES + program % GROUP_TILES
-    if IS_EARLY:
-        if PREFETCH_INPUTS == 0:
-            tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
-    # Past the L1 cache, which is only certain to forget older routes when a kernel waits.
-    if tile >= tl.load(num_tiles_ptr, cache_modifier=".cg"):
+    if tile >= most_tiles:
         return
+    if IS_EARLY and not FOLLOWS_PRODUCT:
+        tl.extra.cuda.gdc_wait()
+    # All at once, though a tile behind the last one holds anything. Past the L1 cache, which is
+    # only certain to forget older routes when a kernel waits.
     tile_ptr = tiles_ptr + tile * 4
+    num_tiles = tl.load(num_tiles_ptr, cache_modifier=".cg")
     expert = tl.load(tile_ptr, cache_modifier=".cg").to(tl.int64)
     start = tl.load(tile_ptr + 1, cache_modifier=".cg")
     end = tl.load(tile_ptr + 2, cache_modifier=".cg")
-    positions = start + tl.arange(0, BLOCK_PAIRS)
-    is_pair = positions < end
-    pairs = tl.load(pairs_ptr + positions, is_pair, other=0, cache_modifier=".cg").to(tl.int64)
-
+    if tile >= num_tiles:
+        return
     rows = weight_rows(row_tile, NUM_ROWS, BLOCK_ROWS, IS_GATED)
     # What is behind the last row is computed from it and not stored.
-    row_ptrs = weight_ptr + expert * (NUM_ROWS * NUM_INPUTS)
-    row_ptrs += tl.minimum(rows, NUM_ROWS - 1).to(tl.int64) * NUM_INPUTS
-    if PREFETCH_INPUTS > 0:
-        prefetch(row_ptrs, PREFETCH_INPUTS)
+    rows = expert * NUM_ROWS + tl.minimum(rows, NUM_ROWS - 1)
+    row_ptrs = weight_ptr + rows * NUM_INPUTS
+    if PREFETCHES:
+        prefetch_pieces(row_ptrs, prefetch_piece_inputs, _PREFETCH_PIECES)
+    if IS_EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+
+    bias_ptrs = None if bias_ptr is None else bias_ptr + rows
+    NUM_OUTPUTS: tl.constexpr = NUM_ROWS // 2 if IS_GATED else NUM_ROWS
+    num_pairs = end - start
+    for is_tail in tl.static_range(2 if TAIL_PAIRS > 0 else 1):
+        has_its_size = num_pairs <= TAIL_PAIRS if is_tail else num_pairs > TAIL_PAIRS
+        if has_its_size:
+            _compute_tile(
+                x_ptr,
+                row_ptrs,
+                bias_ptrs,
+                out_ptr,
+                pairs_ptr + start,
+                num_pairs,
+                row_tile,
+                x_stride,
+                NUM_INPUTS,
+                NUM_OUTPUTS,
+                PAIRS_PER_ROW,
+                IS_GATED,
+                LIMIT,
+                SLOPE,
+                BLOCK_INPUTS,
+                TAIL_PAIRS if is_tail else BLOCK_PAIRS,
+                IS_EARLY and FOLLOWS_PRODUCT,
+            )
+
+
+@triton.jit
+def _compute_tile(
+    x_ptr,
+    row_ptrs,
+    bias_ptrs,
+    out_ptr,
+    pairs_ptr,
+    num_pairs,
+    row_tile,
+    x_stride,
+    NUM_INPUTS: tl.constexpr,
+    NUM_OUTPUTS: tl.constexpr,
+    PAIRS_PER_ROW: tl.constexpr,
+    IS_GATED: tl.constexpr,
+    LIMIT: tl.constexpr,
+    SLOPE: tl.constexpr,
+    BLOCK_INPUTS: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr,
+    WAITS: tl.constexpr,
+):
+    """Stores what the weight's rows make of a tile's pairs, which are at most BLOCK_PAIRS."""
+    positions = tl.arange(0, BLOCK_PAIRS)
+    is_pair = positions < num_pairs
+    pairs = tl.load(pairs_ptr + positions, is_pair, other=0, cache_modifier=".cg").to(tl.int64)
+    if WAITS:
         tl.extra.cuda.gdc_wait()
     x_ptrs = x_ptr + pairs // PAIRS_PER_ROW * x_stride
     sums = _multiply(row_ptrs, x_ptrs, is_pair, NUM_INPUTS, BLOCK_INPUTS)
-
-    if bias_ptr is not None:
-        bias_ptrs = bias_ptr + expert * NUM_ROWS + tl.minimum(rows, NUM_ROWS - 1)
+    if bias_ptrs is not None:
         sums += tl.load(bias_ptrs).to(tl.float32)[:, None]
-    NUM_OUTPUTS: tl.constexpr = NUM_ROWS // 2 if IS_GATED else NUM_ROWS
-    BLOCK_OUTPUTS: tl.constexpr = BLOCK_ROWS // 2 if IS_GATED else BLOCK_ROWS
     if IS_GATED and LIMIT is None:
         sums = gate(sums)
     elif IS_GATED:
         sums = clamped_gate(sums, LIMIT, SLOPE)
-    outputs = row_tile * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)
+    outputs = row_tile * sums.shape[0] + tl.arange(0, sums.shape[0])
     out_ptrs = out_ptr + pairs[None, :] * NUM_OUTPUTS + outputs[:, None]
     is_output = (outputs < NUM_OUTPUTS)[:, None] & is_pair[None, :]
     tl.store(out_ptrs, sums.to(out_ptr.dtype.element_ty), is_output)

@@ -233,7 +233,7 @@ def route_kernel(
         count_ptrs = counts_ptr + tl.program_id(0) * NUM_EXPERTS + experts
         tl.store(count_ptrs, counts, experts < NUM_EXPERTS)
     else:
-        starts = list_tiles(tiles_ptr, num_tiles_ptr, counts, BLOCK_PAIRS)
+        starts = list_tiles(tiles_ptr, num_tiles_ptr, counts, BLOCK_PAIRS, BLOCK_TOKENS)
         place_pairs(pairs_ptr, choices, is_chosen, starts, tokens, TOP_K)
 
 
@@ -264,7 +264,7 @@ def scan_kernel(
         before = tl.cumsum(counts, axis=0) - counts + totals[None, :]
         tl.store(count_ptrs, before, is_count)
         totals += tl.sum(counts, axis=0)
-    starts = list_tiles(tiles_ptr, num_tiles_ptr, totals, BLOCK_PAIRS)
+    starts = list_tiles(tiles_ptr, num_tiles_ptr, totals, BLOCK_PAIRS, None)
     tl.store(counts_ptr + num_chunks * NUM_EXPERTS + experts, starts, is_expert)
 
 

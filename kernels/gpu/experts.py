@@ -38,6 +38,7 @@ def add_experts_(
 def _add_weighted_(
     outputs: torch.Tensor, routes: GpuExpertRoutes, num_experts: int, residual: torch.Tensor
 ) -> None:
+    """Adds each token's outputs, [tokens * top_k, hidden], times their weights to `residual`."""
     num_tokens, top_k = routes.expert_ids.shape
     dim = residual.shape[1]
     assert residual.stride(1) == 1
@@ -80,11 +81,13 @@ def add_weighted_kernel(
     if IS_EARLY:
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
+    residual = tl.load(residual_ptrs, is_column, other=0.0)
     total = tl.zeros([BLOCK], tl.float32)
     for choice in tl.static_range(TOP_K):
         pair = token * TOP_K + choice
         is_real = tl.load(expert_ids_ptr + pair) < NUM_EXPERTS
-        output = tl.load(outputs_ptr + pair * DIM + columns, is_column & is_real, other=0.0)
-        total += output.to(tl.float32) * tl.load(weights_ptr + pair)
-    total += tl.load(residual_ptrs, is_column, other=0.0).to(tl.float32)
+        # Not a mask of the load, which would have to wait for it.
+        output = tl.load(outputs_ptr + pair * DIM + columns, is_column, other=0.0)
+        total += tl.where(is_real, output.to(tl.float32), 0.0) * tl.load(weights_ptr + pair)
+    total += residual.to(tl.float32)
     tl.store(residual_ptrs, total.to(residual_ptr.dtype.element_ty), is_column)

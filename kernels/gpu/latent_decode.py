@@ -16,12 +16,8 @@ from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.decode_merge import finish_part
 from legato.kernels.gpu.decode_work import ITEM_FIELDS, SPAN_FIELDS, DecodeWork
 from legato.kernels.gpu.device import can_launch_early
-from legato.kernels.gpu.latent_decode_gluon import (
-    ROWS,
-    is_specialized_for,
-    specialized_latent_decode,
-    supports_specialized,
-)
+from legato.kernels.gpu.latent_decode_gluon import specialized_latent_decode, supports_specialized
+from legato.kernels.gpu.latent_gluon_piece import ROWS, is_specialized_for
 from legato.kernels.gpu.latent_merge import merge_latent_parts
 from legato.kernels.gpu.latent_piece import attend, load_queries
 from legato.kernels.gpu.latent_shape import LatentShape, heads_of_group, rows_of_group
@@ -33,9 +29,9 @@ def heads_of_decode_group(
     num_heads: int, latent_dim: int, kv_dtype: torch.dtype, device: torch.device
 ) -> int:
     """Heads that are in one tile, as `latent_decode` is quickest with."""
-    if is_specialized_for(num_heads, latent_dim, kv_dtype, device):
-        return int(ROWS.value)
-    return heads_of_group(num_heads)
+    rows = int(ROWS.value)
+    is_specialized = num_heads % rows == 0 and is_specialized_for(latent_dim, kv_dtype, device)
+    return rows if is_specialized else heads_of_group(num_heads)
 
 
 def latent_decode(

@@ -14,6 +14,10 @@ import triton.language as tl
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.latent_piece import attend, load_queries
+from legato.kernels.gpu.latent_prefill_gluon import (
+    specialized_latent_prefill,
+    supports_specialized,
+)
 from legato.kernels.gpu.latent_shape import LatentShape, heads_of_group
 from legato.kernels.gpu.prefill_work import PrefillWork, max_num_tiles
 
@@ -38,6 +42,9 @@ def latent_prefill(
     num_rows, num_heads, head_dim = query.shape
     num_layers, block_size, value_dim = kv_pool.shape[1], kv_pool.shape[4], output.shape[2]
     config, group = work.config, heads_of_group(num_heads)
+    if supports_specialized(query, kv_pool, work, value_dim):
+        specialized_latent_prefill(query, kv_pool, layer, batch, work, params, group, output)
+        return
     num_tiles = max_num_tiles(num_rows, batch.max_sequences, work.queries_per_tile)
     _latent_prefill_kernel[(num_heads // group, num_tiles)](
         query,

@@ -5,7 +5,7 @@ tiles, in CUDA graphs over cold weights. All kernels are compiled ahead by other
 Triton's cache on the disk. The printed table is for kernels/gpu/experts_table.py; the times of the
 two sizes tell whether `block_pairs_of` in experts_config.py chooses well.
 
-    candidates -> compile -> time -> the best one of each shape -> the table
+    candidates -> compile -> time -> the best ones of each shape -> the table
 """
 
 import argparse
@@ -48,6 +48,7 @@ from legato.tests.benchmarks.kernel_cases.moe import (
 )
 
 NUM_TOKENS = (1, 32, 128, 2048, 8192)
+NUM_PRINTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ class Job:
         return self.model.top_k if self.shape.is_gated else 1
 
 
-def all_jobs(only: str) -> list[Job]:
+def all_jobs(models: list[Shape]) -> list[Job]:
     jobs = []
-    for model in (MIXTRAL, QWEN):
+    for model in models:
         sizes = ((2 * model.dim, model.hidden, True), (model.hidden, model.dim, False))
         for num_tokens in NUM_TOKENS:
             usual = block_pairs_of(num_tokens * model.top_k, model.num_experts)
@@ -75,16 +76,16 @@ def all_jobs(only: str) -> list[Job]:
                     shape = ProductShape(num_rows, num_inputs, block_pairs, is_gated)
                     configs = candidates(block_pairs)
                     jobs += [Job(model, num_tokens, shape, config) for config in configs]
-    return [job for job in jobs if only in job.model.name]
+    return jobs
 
 
 def compile_one(job: Job) -> bool:
     """Runs a kernel once, which leaves it in Triton's cache; False if the GPU cannot run it."""
     shape = job.shape
-    weight, x = random(1, shape.num_rows, shape.num_inputs), random(1, shape.num_inputs)
-    routes = route_tokens(
-        random(1, 1), None, None, RoutingParams(top_k=1), block_pairs=shape.block_pairs
-    )
+    num_pairs = job.config.group_tiles * shape.block_pairs  # as many tiles as a group has
+    weight, x = random(1, shape.num_rows, shape.num_inputs), random(num_pairs, shape.num_inputs)
+    params, block_pairs = RoutingParams(top_k=1), shape.block_pairs
+    routes = route_tokens(random(num_pairs, 1), None, None, params, block_pairs=block_pairs)
     try:
         expert_linear(x, weight, routes, job.pairs_per_row, shape.is_gated, config=job.config)
         torch.cuda.synchronize()
@@ -129,25 +130,43 @@ def seconds(job: Job) -> float:
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="models with this in their name")
-    jobs = all_jobs(parser.parse_args().only)
-    choose_assembler()
-    num_processes = max(1, (os.cpu_count() or 1) - 1)
+def compile_all(jobs: list[Job]) -> list[Job]:
+    """Those that the GPU can run."""
     kernels = {(job.shape, job.config): job for job in jobs}
+    num_processes = max(1, (os.cpu_count() or 1) - 1)
     with ProcessPoolExecutor(num_processes, get_context("spawn"), choose_assembler) as pool:
         results = zip(kernels, pool.map(compile_one, kernels.values()), strict=True)
         good = {kernel for kernel, is_good in results if is_good}
     print(f"{len(good)} kernels", flush=True)
-    gc.freeze()  # each capture of a graph collects garbage
+    return [job for job in jobs if (job.shape, job.config) in good]
+
+
+def time_products(jobs: list[Job]) -> None:
+    """Prints each, the best of each shape and number of tokens, and the table."""
+    times = {job: seconds(job) for job in jobs}
+    cases: dict[tuple[ProductShape, int], list[Job]] = defaultdict(list)
     # A shape may serve several numbers of tokens: the configuration with the least time in sum.
     totals: dict[ProductShape, dict[ProductConfig, float]] = defaultdict(lambda: defaultdict(float))
     for job in jobs:
-        if (job.shape, job.config) in good:
-            totals[job.shape][job.config] += seconds(job)
-    best = {shape: min(times, key=times.__getitem__) for shape, times in totals.items()}
+        cases[job.shape, job.num_tokens].append(job)
+        totals[job.shape][job.config] += times[job]
+    for (shape, num_tokens), its_jobs in cases.items():
+        print(f"\n{shape}, m={num_tokens}")
+        for job in sorted(its_jobs, key=times.__getitem__)[:NUM_PRINTED]:
+            print(f"{1e6 * times[job]:8.1f} us, {job.config}")
+    best = {shape: min(total, key=total.__getitem__) for shape, total in totals.items()}
     print("\nTABLE: Table = {", *(f"    {s}: {c}," for s, c in best.items()), "}", sep="\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="models with this in their name")
+    arguments = parser.parse_args()
+    models = [model for model in (MIXTRAL, QWEN) if arguments.only in model.name]
+    choose_assembler()
+    jobs = compile_all(all_jobs(models))
+    gc.freeze()  # each capture of a graph collects garbage
+    time_products(jobs)
     return 0
 
 

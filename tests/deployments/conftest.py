@@ -16,6 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The built-in model, one prefill and one decode worker; every prompt is handed over."""
-    options = ("--local-prefill-max-tokens", "0", "--convert", "embed")
+    # On a GPU, too, greedy answers are to be the same in every batch.
+    options = ("--local-prefill-max-tokens", "0", "--convert", "embed", "--dtype", "float32")
     with running_server(tmp_path_factory.mktemp("server"), *options) as running:
         yield running

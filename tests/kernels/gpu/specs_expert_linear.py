@@ -1,15 +1,20 @@
-"""Products of experts as serving launches them, in bf16: Mixtral 8x7B's, and gpt-oss'."""
+"""Products of experts as serving launches them, in bf16: Mixtral 8x7B's, Qwen3-30B-A3B's, and
+gpt-oss'."""
 
 from legato.kernels.gpu.expert_linear import expert_linear_kernel
-from legato.kernels.gpu.experts_config import ProductShape, choose_config
+from legato.kernels.gpu.experts_config import ProductShape, choose_config, prefetch_inputs_of
+from legato.kernels.gpu.experts_table import TABLE
 from legato.tests.kernels.gpu.compiled import CompileSpec
 
 
 def _product(
-    name: str, rows: int, inputs: int, block_pairs: int, is_gated: bool, has_bias: bool = False
+    name: str,
+    shape: ProductShape,
+    has_bias: bool = False,
 ) -> CompileSpec:
+    is_gated, block_pairs = shape.is_gated, shape.block_pairs
     is_clamped = is_gated and has_bias
-    config = choose_config(ProductShape(rows, inputs, block_pairs, is_gated), 2, {})
+    config = choose_config(shape, 2, TABLE)
     return CompileSpec(
         f"{name}, tiles of {block_pairs}",
         expert_linear_kernel,
@@ -21,11 +26,13 @@ def _product(
             "pairs_ptr": "*i32",
             "tiles_ptr": "*i32",
             "num_tiles_ptr": "*i32",
+            "most_tiles": "i32",
+            "prefetch_piece_inputs": "i32",
             "x_stride": "i32",
         },
         {
-            "NUM_ROWS": rows,
-            "NUM_INPUTS": inputs,
+            "NUM_ROWS": shape.num_rows,
+            "NUM_INPUTS": shape.num_inputs,
             "PAIRS_PER_ROW": 2 if is_gated else 1,
             "IS_GATED": is_gated,
             "LIMIT": 7.0 if is_clamped else None,
@@ -35,7 +42,9 @@ def _product(
             "BLOCK_ROWS": config.block_rows,
             "BLOCK_INPUTS": config.block_inputs,
             "GROUP_TILES": config.group_tiles,
-            "PREFETCH_INPUTS": 0 if is_gated or block_pairs > 64 or inputs % 256 else 256,
+            "TAIL_PAIRS": config.tail_pairs,
+            "PREFETCHES": prefetch_inputs_of(config, shape, 8, 2) > 0,
+            "FOLLOWS_PRODUCT": not is_gated,
             "IS_EARLY": True,
         },
         num_warps=config.num_warps,
@@ -47,8 +56,10 @@ def _product(
 
 
 SPECS = [
-    *(_product("gate and up", 28672, 4096, pairs, True) for pairs in (16, 64, 128)),
-    *(_product("down", 4096, 14336, pairs, False) for pairs in (16, 128)),
-    _product("gate and up with biases, clamped", 5760, 2880, 64, True, has_bias=True),
-    _product("down with biases", 2880, 2880, 16, False, has_bias=True),
+    *(_product("gate and up", ProductShape(28672, 4096, pairs, True)) for pairs in (16, 64, 128)),
+    *(_product("down", ProductShape(4096, 14336, pairs, False)) for pairs in (16, 128)),
+    _product("short rows, down", ProductShape(2048, 768, 16, False)),
+    _product("short rows, down", ProductShape(2048, 768, 128, False)),
+    _product("gate and up with biases, clamped", ProductShape(5760, 2880, 64, True), has_bias=True),
+    _product("down with biases", ProductShape(2880, 2880, 16, False), has_bias=True),
 ]

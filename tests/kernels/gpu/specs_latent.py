@@ -1,13 +1,17 @@
 """Latent attention as DeepSeek-V2-Lite (16 heads) and V3 (128 heads) are served."""
 
+from typing import Any
+
 from triton.experimental.gluon import language as gl
 
 from legato.kernels.gpu.decode_work import DecodeConfig
 from legato.kernels.gpu.latent_decode import _latent_decode_kernel
-from legato.kernels.gpu.latent_decode_gluon import MAX_REGISTERS, latent_decode_kernel
+from legato.kernels.gpu.latent_decode_gluon import latent_decode_kernel
+from legato.kernels.gpu.latent_gluon_piece import MAX_REGISTERS
 from legato.kernels.gpu.latent_input import latent_input_kernel
 from legato.kernels.gpu.latent_merge import _latent_merge_kernel
 from legato.kernels.gpu.latent_prefill import _latent_prefill_kernel
+from legato.kernels.gpu.latent_prefill_gluon import latent_prefill_kernel
 from legato.kernels.gpu.latent_shape import (
     LatentShape,
     decode_candidates,
@@ -65,18 +69,19 @@ def prefill_spec(num_heads: int, config: PrefillConfig | None = None) -> Compile
     )
 
 
-def _specialized_spec(num_heads: int) -> CompileSpec:
+def _specialized_spec(name: str, kernel: Any, **constants: int) -> CompileSpec:
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    integers = ("items", "spans", "tiles", "num_tiles", "context_lens")
     return CompileSpec(
-        name=f"specialized latent decode {num_heads} heads",
-        kernel=latent_decode_kernel,
+        name=f"specialized latent {name}",
+        kernel=kernel,
         signature={
             **_COMMON,
             "pool_desc": f"tensordesc<bf16[64, 64],{layout!r}>",
-            **dict.fromkeys(("items", "spans"), "*i32"),
+            **dict.fromkeys(integers, "*i32"),
             **dict.fromkeys(("partial_outputs", "partial_lses"), "*fp32"),
         },
-        constants={"NUM_GROUPS": num_heads // 64, "BLOCK_SIZE": 64},
+        constants={**constants, "BLOCK_SIZE": 64},
         required=("wgmma", "setmaxnreg", "cp.async.bulk.tensor"),
         options={"maxnreg": MAX_REGISTERS},
     )
@@ -90,7 +95,8 @@ SPECS = [
     decode_spec(128),
     prefill_spec(16),
     prefill_spec(128),
-    _specialized_spec(128),
+    _specialized_spec("decode", latent_decode_kernel, NUM_GROUPS=2),
+    _specialized_spec("prefill", latent_prefill_kernel, GROUP=16, NUM_GROUPS=1),
     CompileSpec(
         name="latent merge",
         kernel=_latent_merge_kernel,

@@ -1,5 +1,7 @@
 """Products with weights of experts, cut in different ways, against double precision."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,6 +80,23 @@ def test_biases_come_before_gates_and_gates_may_be_clamped(
         x, weight, routes, TOP_K, True, bias=bias, clamped=clamped, config=config
     )
     assert_close(actual, wanted)
+
+
+@pytest.mark.parametrize("is_gated", [False, True])
+@pytest.mark.parametrize(("block_pairs", "tail_pairs"), [(64, 32), (64, 16), (32, 16)])
+def test_narrow_last_tiles_change_no_result(
+    block_pairs: int, tail_pairs: int, is_gated: bool
+) -> None:
+    """One expert has 40 pairs, which are wide tiles and a narrow one; others have about ten."""
+    logits = make(40, NUM_EXPERTS)
+    logits[:, 3] = 9
+    routes = route_tokens(logits, None, None, RoutingParams(TOP_K), block_pairs=block_pairs)
+    x, weight = make(40, 40), make(NUM_EXPERTS, 72, 40)
+    config = ProductConfig(64, 32, num_warps=4, num_stages=3)
+    wanted = expert_linear(x, weight, routes, TOP_K, is_gated, config=config)
+    narrow = replace(config, tail_pairs=tail_pairs)
+    actual = expert_linear(x, weight, routes, TOP_K, is_gated, config=narrow)
+    torch.testing.assert_close(actual, wanted)
 
 
 def test_rows_may_have_strides() -> None:

@@ -101,5 +101,13 @@ def test_of_equal_logits_the_first_experts_are_chosen() -> None:
     assert route_tokens(logits, None, None, RENORMALIZED).expert_ids.tolist() == [[0, 1]] * 2
 
 
+def test_corrected_scores_of_either_sign_keep_their_order() -> None:
+    logits, correction = random_logits(9, 12), torch.linspace(-0.3, 0.1, 12, device=DEVICE)
+    params = RoutingParams(top_k=9, scoring=Scoring.SOFTMAX)
+    wanted = twin.route_tokens(logits, correction, None, params)
+    routes = route_tokens(logits, correction, None, params)
+    assert torch.equal(routes.expert_ids, wanted.expert_ids)
+
+
 def test_no_tokens_are_no_error() -> None:
     assert len(route_tokens(random_logits(0, 6), None, None, RENORMALIZED).pairs) == 0

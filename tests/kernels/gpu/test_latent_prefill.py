@@ -3,7 +3,7 @@ import torch
 
 from legato.kernels.gpu.latent_shape import heads_of_group, prefill_config
 from legato.kernels.gpu.prefill_work import PrefillConfig
-from legato.tests.kernels.gpu.device import DTYPES, TOLERANCES
+from legato.tests.kernels.gpu.device import DEVICE, DTYPES, TOLERANCES
 from legato.tests.kernels.gpu.latent_runs import run_prefill, wanted
 from legato.tests.kernels.latent_batches import BATCHES, LatentBatch, Shape
 
@@ -44,3 +44,15 @@ def test_sizes_and_configurations_of_large_models(num_heads: int) -> None:
     shape = Shape(num_heads, latent_dim=512, rope_dim=64, block_size=64)
     config = prefill_config(heads_of_group(num_heads), DTYPES[-1])
     check([(7, 70), (3, 130)], shape, DTYPES[-1], config)
+
+
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="as long contexts as this take minutes on a CPU")
+@pytest.mark.parametrize("num_heads", [16, 128])
+@pytest.mark.parametrize("block_size", [64, 128])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_prompts_and_chunks_of_many_tiles(
+    num_heads: int, block_size: int, dtype: torch.dtype
+) -> None:
+    shape = Shape(num_heads, latent_dim=512, rope_dim=64, block_size=block_size)
+    config = prefill_config(heads_of_group(num_heads), dtype)
+    check([(64, 64), (65, 400), (2, 577), (1, 70), (257, 257), (128, 511)], shape, dtype, config)
