@@ -28,7 +28,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from legato.kernels.gpu.device import has_warpgroups
-from legato.kernels.gpu.prefill_gluon_loader import arrive, wait_for
+from legato.kernels.gpu.prefill_gluon_loader import arrive, make_barriers, wait_for
 
 ROWS, TILE, PIECE = gl.constexpr(64), gl.constexpr(64), gl.constexpr(64)
 LATENT_DIM, ROPE_DIM = gl.constexpr(512), gl.constexpr(64)
@@ -77,22 +77,14 @@ def make_memory(dtype: gl.constexpr):
     factors = gl.allocate_shared_memory(gl.float32, [ROWS], vector)
     # A slot is filled by the copy engine, and free when both others say so. There is a place for
     # one message.
-    filled = _make_barriers(_NUM_SLOTS, 1)
-    free = _make_barriers(_NUM_SLOTS, 2)
-    said = _make_barriers(1, 1)
-    heard = _make_barriers(1, 1)
+    filled = make_barriers(_NUM_SLOTS, 1)
+    free = make_barriers(_NUM_SLOTS, 2)
+    said = make_barriers(1, 1)
+    heard = make_barriers(1, 1)
     fence_async_shared()
     return (latent_queries, rope_queries), (latents, ropes, filled, free), (
         weights, factors, said, heard
     )  # fmt: skip
-
-
-@gluon.jit
-def _make_barriers(number: gl.constexpr, count: gl.constexpr):
-    barriers = gl.allocate_shared_memory(gl.int64, [number, 1], mbarrier.MBarrierLayout())
-    for index in gl.static_range(number):
-        mbarrier.init(barriers.index(index), count=count)
-    return barriers
 
 
 @gluon.constexpr_function

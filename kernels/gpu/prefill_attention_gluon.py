@@ -21,14 +21,14 @@ multiple of 64 tokens, and no softcap.
 import torch
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from legato.kernels.attention_params import AttentionParams
 from legato.kernels.gpu.attention_batch import AttentionBatch
 from legato.kernels.gpu.device import has_warpgroups, num_multiprocessors
 from legato.kernels.gpu.prefill_gluon_consumer import consume
-from legato.kernels.gpu.prefill_gluon_loader import BLOCK_N, PIECE, ROWS, load
+from legato.kernels.gpu.prefill_gluon_loader import BLOCK_N, PIECE, ROWS, load, make_barriers
 from legato.kernels.gpu.prefill_work import PrefillWork, max_num_tiles
 
 LOG2_E = 1.4426950408889634
@@ -127,12 +127,12 @@ def prefill_kernel(
     keys = gl.allocate_shared_memory(dtype, [NUM_SLOTS, BLOCK_N, HEAD_DIM], layout)
     values = gl.allocate_shared_memory(dtype, [NUM_SLOTS, BLOCK_N, HEAD_DIM], layout)
     # Each slot is filled by the copy engine, and free when both consumers say so.
-    keys_filled = _make_barriers(NUM_SLOTS, 1)
-    keys_free = _make_barriers(NUM_SLOTS, 2)
-    values_filled = _make_barriers(NUM_SLOTS, 1)
-    values_free = _make_barriers(NUM_SLOTS, 2)
-    turn_0 = _make_barriers(1, 1)
-    turn_1 = _make_barriers(1, 1)
+    keys_filled = make_barriers(NUM_SLOTS, 1)
+    keys_free = make_barriers(NUM_SLOTS, 2)
+    values_filled = make_barriers(NUM_SLOTS, 1)
+    values_free = make_barriers(NUM_SLOTS, 2)
+    turn_0 = make_barriers(1, 1)
+    turn_1 = make_barriers(1, 1)
     fence_async_shared()
 
     num_items = gl.load(num_tiles) * NUM_KV_HEADS
@@ -151,11 +151,3 @@ def prefill_kernel(
         [4, 1],
         [_CONSUMER_REGISTERS, _LOADER_REGISTERS],
     )
-
-
-@gluon.jit
-def _make_barriers(number: gl.constexpr, count: gl.constexpr):
-    barriers = gl.allocate_shared_memory(gl.int64, [number, 1], mbarrier.MBarrierLayout())
-    for index in gl.static_range(number):
-        mbarrier.init(barriers.index(index), count=count)
-    return barriers

@@ -22,6 +22,15 @@ ROWS = gl.constexpr(64)
 
 
 @gluon.jit
+def make_barriers(number: gl.constexpr, count: gl.constexpr):
+    """So many barriers, [number, 1], each complete when `count` have arrived."""
+    barriers = gl.allocate_shared_memory(gl.int64, [number, 1], mbarrier.MBarrierLayout())
+    for index in gl.static_range(number):
+        mbarrier.init(barriers.index(index), count=count)
+    return barriers
+
+
+@gluon.jit
 def wait_for(barriers, step, PARITY: gl.constexpr):
     """Until the barrier of the step's slot has completed the step's phase.
 

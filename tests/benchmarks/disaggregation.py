@@ -4,6 +4,8 @@
     load     open loop, Poisson arrivals, workloads L and S: percentiles and service levels
     greedy   the same tokens from every cluster
     leak     10,000 requests, one in five abandoned: all blocks must come back
+    faults   workers killed and stopped under load: answers must go on, token for token (only if
+             named; for a model whose answers do not depend on its batches: --builtin)
 
 Each cluster is started by `legato serve` on the same GPUs, measured and stopped, one after the
 other. Figures stand beside must, aim and the peer's; they go to results.json and goodput.png.
@@ -23,6 +25,7 @@ import msgspec
 
 from legato.engine.builtin_model import builtin_model_directory
 from legato.tests.benchmarks.load.cluster_facts import transports
+from legato.tests.benchmarks.load.faults import check_faults
 from legato.tests.benchmarks.load.model_directory import write_model
 from legato.tests.benchmarks.load.options import Options, read_options
 from legato.tests.benchmarks.load.phases import (
@@ -33,7 +36,7 @@ from legato.tests.benchmarks.load.phases import (
     measure_load,
     warm_up,
 )
-from legato.tests.benchmarks.load.plans import DEFAULT_BUDGET, GREEDY, IDLE, LEAK, LOAD
+from legato.tests.benchmarks.load.plans import DEFAULT_BUDGET, FAULTS, GREEDY, IDLE, LEAK, LOAD
 from legato.tests.benchmarks.load.plot import draw
 from legato.tests.benchmarks.load.results import Results, Setup
 from legato.tests.benchmarks.load.served import Served, serving
@@ -100,6 +103,9 @@ def measure_setup(bench: Bench, options: Options, results: Results, path: Path) 
         check = check_leaks(bench, leak.num_requests, leak.concurrency, leak.longest_stay_s)
         results.leaks.append(check)
         _keep(results, path, check)
+    for fault in check_faults(bench, plan.faults) if FAULTS in sections else ():
+        results.faults.append(fault)
+        _keep(results, path, fault)
     if found := transports(bench.served.samples()):
         print(f"  KV passes through {', '.join(found)}", flush=True)
 

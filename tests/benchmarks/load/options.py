@@ -8,13 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from legato.tests.benchmarks.load.plans import CPU, DEFAULT, QUICK, SECTIONS, Plan, Rates
+from legato.tests.benchmarks.load.plans import (
+    CPU,
+    DEFAULT,
+    DEFAULT_SECTIONS,
+    FAULTS,
+    QUICK,
+    SECTIONS,
+    Plan,
+    Rates,
+)
 from legato.tests.benchmarks.load.results import Setup
 
 _OUT = Path(tempfile.gettempdir(), "legato-disaggregation")
 # The built-in model's context holds a quarter of the longest prompts.
 _BUILTIN_FACTOR = 0.25
 _BUILTIN_LONGEST = 1024
+_SECTIONS_HELP = (
+    f"of {', '.join(SECTIONS)}, comma-separated; default: all but faults, which kills workers of "
+    "a model whose answers do not depend on its batches (--builtin)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +50,10 @@ class Options:
 
 def read_options(argv: Sequence[str], description: str) -> Options:
     """Raises SystemExit with one line for words that make no sense."""
-    given = _parser(description).parse_args(argv)
+    parser = _parser(description)
+    given = parser.parse_args(argv)
+    if given.url is not None and FAULTS in given.sections.split(","):
+        parser.error("faults are for workers that are started here: not with --url")
     plan = CPU if given.cpu else QUICK if given.quick else DEFAULT
     if given.builtin and not given.cpu:
         plan = plan.shortened(_BUILTIN_FACTOR, _BUILTIN_LONGEST)
@@ -108,7 +124,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--quick", action="store_true", help="what the targets ask for, in about eight minutes")
     add("--cpu", action="store_true", help="the built-in model at low rates, in about a minute")
-    add("--sections", type=_sections, default=",".join(SECTIONS), help="comma-separated")
+    add("--sections", type=_sections, default=",".join(DEFAULT_SECTIONS), help=_SECTIONS_HELP)
     add("--prefill", type=int, default=1, help="prefill workers; 0: colocated ones alone")
     add("--decode", type=int, default=1, help="decode workers")
     add("--colocated-budgets", help="tokens of a step, comma-separated; empty: none colocated")

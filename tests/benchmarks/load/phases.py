@@ -56,7 +56,7 @@ def warm_up(bench: Bench, workloads: list[Workload]) -> None:
     """Some requests of each kind, so that workers have met each other and measured their rates."""
     for workload in workloads:
         requests = saturated(workload, 4 * bench.setup.num_workers, 0, 0, bench.seed)
-        _raise_if_failed(bench.drive(requests, Pace(concurrency=4), 1))
+        raise_if_failed(bench.drive(requests, Pace(concurrency=4), 1))
 
 
 def measure_load(
@@ -79,7 +79,7 @@ def measure_idle(
     requests = one_by_one(num_requests, num_prompt_tokens, NUM_IDLE_OUTPUT, bench.seed)
     with bench.counting() as facts:
         traces = bench.drive(requests, Pace(pause_s=pause_s), 1)
-    _raise_if_failed(traces)
+    raise_if_failed(traces)
     moved = [one.answer.timeline for one in traces if one.answer.timeline.get("transfer")]
     rates = [times["transfer_bytes"] / times["transfer"] / 1e9 for times in moved]
     ttfts = [1000 * one.ttft_s for one in traces if one.answer.token_times_s]
@@ -134,11 +134,11 @@ def greedy_answers(bench: Bench, num_prompts: int, concurrency: int) -> GreedyAn
         for index in range(num_prompts)
     ]
     traces = bench.drive(requests, Pace(concurrency), 1)
-    _raise_if_failed(traces)
+    raise_if_failed(traces)
     return GreedyAnswers(bench.setup, [one.answer.token_ids for one in traces])
 
 
-def _raise_if_failed(traces: list[RequestTrace]) -> None:
+def raise_if_failed(traces: list[RequestTrace]) -> None:
     failures = [one.failure for one in traces if one.failure is not None]
     if failures:
         raise RuntimeError(f"{len(failures)} of {len(traces)} requests failed: {failures[0]}")

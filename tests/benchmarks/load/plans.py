@@ -6,7 +6,8 @@ from legato.tests.benchmarks.load.results import Setup
 from legato.tests.benchmarks.load.workload import LONG, SHORT, Workload
 
 DEFAULT_BUDGET = "default"
-IDLE, LOAD, GREEDY, LEAK = SECTIONS = ("idle", "load", "greedy", "leak")
+IDLE, LOAD, GREEDY, LEAK, FAULTS = SECTIONS = ("idle", "load", "greedy", "leak", "faults")
+DEFAULT_SECTIONS = (IDLE, LOAD, GREEDY, LEAK)  # faults are for a model whose answers repeat
 Rates = tuple[tuple[Workload, tuple[float, ...]], ...]  # requests a second for each GPU
 
 
@@ -29,6 +30,15 @@ class LeakPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultPlan:
+    """Requests that are sent once for each fault; they fit the built-in model's context."""
+
+    workload: Workload
+    num_requests: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that is measured on the setups of one run."""
 
@@ -38,6 +48,7 @@ class Plan:
     idle: tuple[IdlePlan, ...]
     leak: LeakPlan
     colocated_budgets: tuple[str, ...]  # tokens of one step, a cluster for each
+    faults: FaultPlan
 
     def rates_of(self, setup: Setup) -> Rates:
         return self.rates if setup.is_disaggregated else self.colocated_rates
@@ -74,6 +85,7 @@ DEFAULT = Plan(
     idle=(IdlePlan(2048, 60), IdlePlan(8192, 15)),
     leak=LeakPlan(),
     colocated_budgets=(DEFAULT_BUDGET, "512"),
+    faults=FaultPlan(Workload("faults", (100, 1500), (150, 400)), 64, 16),
 )
 QUICK = replace(
     DEFAULT,
@@ -88,4 +100,5 @@ CPU = Plan(
     idle=(IdlePlan(256, 8), IdlePlan(1024, 4)),
     leak=LeakPlan(200, 24, 0.5),
     colocated_budgets=(DEFAULT_BUDGET,),
+    faults=FaultPlan(Workload("faults", (100, 800), (100, 250)), 24, 8),
 )

@@ -82,6 +82,26 @@ class GreedyAnswers:
     token_ids: list[list[int]]
 
 
+@dataclass(frozen=True, slots=True)
+class FaultCheck:
+    """What clients saw when a worker was killed or stopped under their requests."""
+
+    setup: Setup
+    fault: str
+    is_hang: bool
+    num_requests: int
+    num_waiting: int  # without a token when it happened
+    num_streaming: int  # some of whose tokens had come by then
+    num_equal: int  # token for token to the answers without a fault
+    num_failed: int
+    failure: str | None
+    longest_gap_s: float  # between two tokens of any answer
+    longest_ttft_s: float
+    replaced_s: float  # from the worker's death until there was another one
+    leaked_blocks: dict[str, float]  # by worker, after the last request
+    facts: dict[str, float]
+
+
 @dataclass(slots=True)
 class Results:
     """Everything of one run, or of several on the same machine."""
@@ -92,6 +112,7 @@ class Results:
     idle: list[IdlePoint] = field(default_factory=list)
     leaks: list[LeakCheck] = field(default_factory=list)
     greedy: list[GreedyAnswers] = field(default_factory=list)
+    faults: list[FaultCheck] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)  # setups, and why
 
     @classmethod
@@ -103,7 +124,7 @@ class Results:
         """What several runs on one kind of machine have left."""
         first, *others = [cls.read(path) for path in paths]
         for other in others:
-            for part in ("load", "idle", "leaks", "greedy", "given_up"):
+            for part in ("load", "idle", "leaks", "greedy", "faults", "given_up"):
                 getattr(first, part).extend(getattr(other, part))
         return first
 

@@ -39,6 +39,7 @@ class Served:
 
     host: str
     port: int
+    server_pid: int | None = None  # of `legato serve`, if it was started here
 
     @classmethod
     def at(cls, url: str) -> "Served":
@@ -82,6 +83,27 @@ class Served:
             return False
         return len(infos) >= num_workers
 
+    def workers(self) -> dict[str, str]:
+        """The role of each worker that has reported."""
+        return {
+            one.labels["worker"]: one.labels["role"]
+            for one in self.samples()
+            if one.name == "vllm:cache_config_info"
+        }
+
+    def wait_until_replaced(self, workers: set[str]) -> float:
+        """Seconds until one of these workers is forgotten and there are as many as there were.
+
+        Raises:
+            RuntimeError: it took too long.
+        """
+        started = time.monotonic()
+        while (now := self.workers().keys()) == workers or len(now) != len(workers):
+            if time.monotonic() - started > START_TIMEOUT_S:
+                raise RuntimeError("no other worker took the place of the one that was lost")
+            time.sleep(_POLL_S)
+        return time.monotonic() - started
+
     def num_used_blocks(self) -> dict[str, float]:
         """KV blocks that are not free, reserved or in quarantine, by worker."""
         samples = self.samples()
@@ -113,14 +135,15 @@ def serving(words: Sequence[str], num_workers: int, log: Path) -> Iterator[Serve
     Raises:
         RuntimeError: it did not come up; the end of its output is printed.
     """
-    served = Served("127.0.0.1", _free_port())
+    port = _free_port()
     command = [sys.executable, "-m", "legato.deployments.cli", "serve", *words]
-    command += ["--port", str(served.port)]
+    command += ["--port", str(port)]
     print(f"\n$ legato serve {' '.join(words)}", flush=True)
     with log.open("w") as output:
         server = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+    served = Served("127.0.0.1", port, server.pid)
     try:
         seconds = served.wait_until_ready(num_workers, lambda: server.poll() is None)
         print(f"  ready in {seconds:.1f} s", flush=True)

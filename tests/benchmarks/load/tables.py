@@ -8,6 +8,7 @@ from math import isnan
 from legato.tests.benchmarks.load.figures import ITL_LIMITS_MS
 from legato.tests.benchmarks.load.peer import PEER
 from legato.tests.benchmarks.load.results import (
+    FaultCheck,
     GreedyAnswers,
     IdlePoint,
     LeakCheck,
@@ -30,6 +31,9 @@ ITL_LIMITED = (("L", 3.0), ("L", 3.5))
 PUSH_LIMITS: Limits = (330.0, 360.0)
 PUSH_LIMITED_TOKENS = 2000  # and longer prompts
 IDLE_RATIO_LIMITS: Limits = (1.05, 1.01)
+# Of the longest silence, in seconds: a broken connection tells at once, an open one after a while.
+KILL_GAP_LIMITS: Limits = (5.0, 1.0)
+HANG_GAP_LIMITS: Limits = (15.0, 7.0)
 
 
 def result_rows(results: Results, with_targets: bool) -> list[Row]:
@@ -41,6 +45,7 @@ def result_rows(results: Results, with_targets: bool) -> list[Row]:
         rows = [replace(row, must=None, aim=None) for row in rows]
     rows += [row for check in results.leaks for row in _leak_rows(check)]
     rows += _greedy_rows(results.greedy, must=not with_targets)
+    rows += [row for check in results.faults for row in _fault_rows(check, must=not with_targets)]
     failed = sum(point.figures.num_failed for point in results.load)
     return [*rows, _lower("failed requests under load", failed, "", (0.0, 0.0))]
 
@@ -134,6 +139,27 @@ def _greedy_rows(answers: Sequence[GreedyAnswers], must: bool) -> list[Row]:
         name = f"greedy: {one.setup.name} = {other.setup.name}"
         rows.append(Row(name, share, "%", limit, limit))
     return rows
+
+
+def _fault_rows(check: FaultCheck, must: bool) -> list[Row]:
+    """For equal answers the model must be one that gives the same in batches of any size."""
+    equal_limit = 100.0 if must else None
+    equal_share = 100 * check.num_equal / check.num_requests
+    failovers = check.facts.get("legato_failovers_total", 0)
+    gap_limits = HANG_GAP_LIMITS if check.is_hang else KILL_GAP_LIMITS
+    num_hit = check.num_waiting + check.num_streaming
+    return [
+        Row(f"{check.fault}, {check.setup.name}: requests", check.num_requests, ""),
+        Row("  of them open when it happened", num_hit, "", must=1),
+        Row("  of those without a token yet", check.num_waiting, ""),
+        Row("  answers equal, token for token", equal_share, "%", equal_limit, equal_limit),
+        _lower("  failed", check.num_failed, "", (0.0, 0.0)),
+        Row("  resumed elsewhere", failovers, ""),
+        _lower("  longest time between two tokens", check.longest_gap_s, "s", gap_limits),
+        Row("  longest time to a first token", check.longest_ttft_s, "s"),
+        Row("  until its successor serves", check.replaced_s, "s"),
+        _lower("  blocks leaked", sum(check.leaked_blocks.values()), "", (0.0, 0.0)),
+    ]
 
 
 def show_peer(points: Sequence[LoadPoint]) -> None:

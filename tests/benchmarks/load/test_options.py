@@ -61,6 +61,17 @@ def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert "laod" in capsys.readouterr().err
 
 
+def test_faults_are_measured_only_if_they_are_named() -> None:
+    assert "faults" not in read().sections
+    assert [setup.num_prefill for setup in read("--sections", "faults").setups] == [1]
+
+
+def test_workers_that_run_elsewhere_are_not_killed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read("--sections", "faults", "--url", "http://127.0.0.1:8000")
+    assert "--url" in capsys.readouterr().err
+
+
 def test_each_setup_is_served_with_its_own_words() -> None:
     options = read("--serve-flags", "--device cpu", "--disaggregated-flags", "--kv-transport auto")
     apart, together, smooth = (

@@ -9,6 +9,7 @@ import pytest
 from legato.tests.benchmarks.load.figures import LoadFigures
 from legato.tests.benchmarks.load.plot import curves
 from legato.tests.benchmarks.load.results import (
+    FaultCheck,
     GreedyAnswers,
     IdlePoint,
     LeakCheck,
@@ -23,6 +24,22 @@ APART = Setup("1 prefill + 1 decode", 1, 1)
 TOGETHER = Setup("2 colocated", 0, 2)
 SMOOTH = LoadFigures.of([streamed(120, [5.0] * 100)] * 9 + [streamed(120, [12.0] * 100)])
 IDLE = IdlePoint(APART, 2048, 50, 46.0, 50.0, 7.0, 9.0, 5.0, 100.0, 340.0, {"moved": 50.0})
+KILLED = FaultCheck(
+    setup=APART,
+    fault="decode worker killed",
+    is_hang=False,
+    num_requests=40,
+    num_waiting=2,
+    num_streaming=6,
+    num_equal=40,
+    num_failed=0,
+    failure=None,
+    longest_gap_s=6.0,
+    longest_ttft_s=0.5,
+    replaced_s=8.0,
+    leaked_blocks={"p": 0.0, "d": 1.0},
+    facts={"legato_failovers_total": 6.0},
+)
 
 
 @pytest.fixture
@@ -34,6 +51,7 @@ def results() -> Results:
         idle=[IDLE, replace(IDLE, setup=TOGETHER, ttft_p50_ms=45.0, transfer_gb_per_s=None)],
         leaks=[LeakCheck(APART, 100, 20, 0, None, 3.0, {"p": 0.0, "d": 1.0}, {})],
         greedy=[GreedyAnswers(APART, [[1], [2]]), GreedyAnswers(TOGETHER, [[1], [3]])],
+        faults=[KILLED],
     )
 
 
@@ -57,6 +75,7 @@ def test_results_of_several_runs_are_joined(results: Results, tmp_path: Path) ->
     joined = Results.of_all(paths)
     assert joined.load == results.load * 2
     assert joined.leaks == results.leaks * 2
+    assert joined.faults == results.faults * 2
 
 
 def test_targets_stand_beside_the_disaggregated_figures_alone(results: Results) -> None:
@@ -72,6 +91,9 @@ def test_another_model_is_measured_without_targets(results: Results) -> None:
         "failed requests under load",
         "blocks leaked",
         "greedy: 1 prefill + 1 decode = 2 colocated",
+        "of them open when it happened",
+        "answers equal, token for token",
+        "longest time between two tokens",
     }
 
 
@@ -86,6 +108,15 @@ def test_verdicts_follow_the_figures(results: Results) -> None:
     assert verdicts["KV push, median"] == "must"
     assert verdicts["blocks leaked"] == "BELOW"
     assert verdicts["ITL p99"] == "BELOW"
+
+
+def test_a_hang_may_last_longer_than_a_death_goes_unnoticed(results: Results) -> None:
+    results.faults.append(replace(KILLED, is_hang=True, num_equal=39))
+    rows = result_rows(results, with_targets=False)
+    gaps = [row.verdict for row in rows if row.name.strip() == "longest time between two tokens"]
+    assert gaps == ["BELOW", "aim"]
+    shares = [row.verdict for row in rows if row.name.strip() == "answers equal, token for token"]
+    assert shares == ["aim", "BELOW"]
 
 
 def test_goodput_is_the_rate_times_the_share(results: Results) -> None:

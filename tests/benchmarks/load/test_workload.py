@@ -84,3 +84,9 @@ def test_single_requests_have_one_length_and_prompts_of_their_own() -> None:
     requests = one_by_one(5, 100, 8, seed=1)
     assert {(one.num_prompt_tokens, one.num_output_tokens) for one in requests} == {(100, 8)}
     assert len({one.seed for one in requests}) == 5
+
+
+def test_further_fields_of_a_body_win() -> None:
+    request = LoadRequest(1, 4, 2, fields={"temperature": 0.5, "cache_salt": "x"})
+    body = json.loads(request.body(1000))
+    assert (body["temperature"], body["cache_salt"], body["max_tokens"]) == (0.5, "x", 2)

@@ -9,7 +9,8 @@ A prompt is drawn from its own seed, and only where it is sent: requests stay sm
 
 import json
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 FIRST_PROMPT_TOKEN = 300  # below are bytes and special tokens
 
@@ -49,6 +50,7 @@ class LoadRequest:
     leaves_after_s: float | None = None  # from sending; None: the client stays to the end
     with_timeline: bool = False  # asks for the server's own times
     with_token_ids: bool = False
+    fields: Mapping[str, object] = field(default_factory=dict)  # others of the body, which win
 
     def prompt(self, vocab_size: int) -> list[int]:
         """Random token ids; no two requests share a block."""
@@ -57,7 +59,7 @@ class LoadRequest:
         return rng.choices(range(first, vocab_size), k=self.num_prompt_tokens)
 
     def body(self, vocab_size: int) -> bytes:
-        """Of POST /v1/completions: greedy, streamed, to its full length."""
+        """Of POST /v1/completions: streamed, to its full length; greedy if `fields` do not say."""
         fields: dict[str, object] = {
             "prompt": self.prompt(vocab_size),
             "max_tokens": self.num_output_tokens,
@@ -70,7 +72,7 @@ class LoadRequest:
             fields["return_timeline"] = True
         if self.with_token_ids:
             fields["return_token_ids"] = True
-        return json.dumps(fields, separators=(",", ":")).encode()
+        return json.dumps({**fields, **self.fields}, separators=(",", ":")).encode()
 
 
 def open_loop(
