@@ -6,9 +6,8 @@ The grid is as large as the worst distribution of tokens needs: programs behind 
 once. So only experts that have tokens are read, and the host need not know which. As in
 small_linear.py the weight is the product's left side, because few tokens would not fill it.
 
-Of few pairs, loads are what is waited for. So a program has the L2 cache fetch weights as soon as
-it knows its expert, and one of a layer's second product does that while the first product is under
-way (programmatic dependent launch): which experts are used has been known since before that.
+The second product of a layer has its first weights fetched into the L2 cache while the first one is
+under way (programmatic dependent launch): which experts are used has been known since before that.
 
 Programs that follow each other compute `group_tiles` tiles with the same rows of a weight, then
 the next rows: tiles of one expert find its weights in the L2 cache, and all rows find their tokens.
@@ -23,17 +22,12 @@ import triton.language as tl
 from legato.kernels.activation_kind import ClampedGate
 from legato.kernels.gpu.device import can_launch_early
 from legato.kernels.gpu.expert_routing import GpuExpertRoutes
-from legato.kernels.gpu.experts_config import (
-    ProductConfig,
-    ProductShape,
-    choose_config,
-    prefetch_inputs_of,
-)
+from legato.kernels.gpu.experts_config import ProductConfig, ProductShape, choose_config
 from legato.kernels.gpu.experts_table import TABLE
-from legato.kernels.gpu.weight_tile import clamped_gate, gate, prefetch_pieces, weight_rows
+from legato.kernels.gpu.weight_tile import clamped_gate, gate, prefetch, weight_rows
 
-# Of a row: at least as many loads as a program has threads.
-_PREFETCH_PIECES = tl.constexpr(2)
+_PREFETCH_INPUTS = 256  # of each row
+_MAX_PREFETCH_PAIRS = 64  # of a tile; beyond, tensor cores are what is waited for
 
 
 def expert_linear(
@@ -67,13 +61,13 @@ def expert_linear(
     num_pairs = len(routes.pairs)
     shape = ProductShape(num_rows, num_inputs, routes.block_pairs, is_gated)
     config = config or choose_config(shape, weight.element_size(), TABLE)
-    most_tiles, num_bytes = len(routes.tiles), weight.element_size()
+    most_tiles = len(routes.tiles)
     num_row_tiles = triton.cdiv(num_rows, config.block_rows)
     group_tiles = min(config.group_tiles, triton.next_power_of_2(most_tiles))
     num_groups = triton.cdiv(most_tiles, group_tiles)
     is_early = can_launch_early(x.device)
-    num_used = min(num_pairs, len(weight))
-    prefetched = prefetch_inputs_of(config, shape, num_used, num_bytes) if is_early else 0
+    has_time = is_early and follows_product and routes.block_pairs <= _MAX_PREFETCH_PAIRS
+    prefetches = has_time and num_inputs % _PREFETCH_INPUTS == 0
     out = x.new_empty(num_pairs, num_rows // 2 if is_gated else num_rows)
     expert_linear_kernel[(num_groups * group_tiles * num_row_tiles,)](
         x,
@@ -84,7 +78,6 @@ def expert_linear(
         routes.tiles,
         routes.num_tiles,
         most_tiles,
-        prefetched // 2,
         x.stride(0),
         NUM_ROWS=num_rows,
         NUM_INPUTS=num_inputs,
@@ -97,7 +90,7 @@ def expert_linear(
         BLOCK_INPUTS=config.block_inputs,
         GROUP_TILES=group_tiles,
         TAIL_PAIRS=config.tail_pairs if config.tail_pairs < routes.block_pairs else 0,
-        PREFETCHES=prefetched > 0,
+        PREFETCH_INPUTS=_PREFETCH_INPUTS if prefetches else 0,
         FOLLOWS_PRODUCT=follows_product,
         IS_EARLY=is_early,
         num_warps=config.num_warps,
@@ -107,7 +100,7 @@ def expert_linear(
     return out
 
 
-@triton.jit(do_not_specialize=["most_tiles", "prefetch_piece_inputs"])
+@triton.jit(do_not_specialize=["most_tiles"])
 def expert_linear_kernel(
     x_ptr,
     weight_ptr,
@@ -117,7 +110,6 @@ def expert_linear_kernel(
     tiles_ptr,
     num_tiles_ptr,
     most_tiles,
-    prefetch_piece_inputs,
     x_stride,
     NUM_ROWS: tl.constexpr,
     NUM_INPUTS: tl.constexpr,
@@ -130,7 +122,7 @@ def expert_linear_kernel(
     BLOCK_INPUTS: tl.constexpr,
     GROUP_TILES: tl.constexpr,
     TAIL_PAIRS: tl.constexpr,
-    PREFETCHES: tl.constexpr,
+    PREFETCH_INPUTS: tl.constexpr,
     FOLLOWS_PRODUCT: tl.constexpr,
     IS_EARLY: tl.constexpr,
 ):
@@ -155,8 +147,8 @@ def expert_linear_kernel(
     # What is behind the last row is computed from it and not stored.
     rows = expert * NUM_ROWS + tl.minimum(rows, NUM_ROWS - 1)
     row_ptrs = weight_ptr + rows * NUM_INPUTS
-    if PREFETCHES:
-        prefetch_pieces(row_ptrs, prefetch_piece_inputs, _PREFETCH_PIECES)
+    if PREFETCH_INPUTS > 0:
+        prefetch(row_ptrs, PREFETCH_INPUTS)
     if IS_EARLY:
         tl.extra.cuda.gdc_launch_dependents()
 

@@ -15,9 +15,6 @@ MAX_BLOCK_PAIRS = 128
 _MAX_SHARED_BYTES = 227 << 10  # of a program on a Hopper GPU
 _SHARED_BYTES = 224 << 10  # of a multiprocessor, for all its programs
 _MAX_STAGES = 8
-_MAX_PREFETCH_PAIRS = 64  # of a tile; beyond, tensor cores are what is waited for
-_MAX_PREFETCH_BYTES = 28 << 20  # half of an H200's L2 cache, which holds others' values too
-_LEAST_PREFETCH_INPUTS = 256
 # Of candidates: block_rows for each size of tiles.
 _HEIGHTS = {16: (32, 64, 128), 32: (32, 64, 128), 64: (64, 128, 256), 128: (128, 256)}
 
@@ -31,8 +28,6 @@ class ProductConfig:
         block_inputs: inputs that it loads at a time
         group_tiles: so many tiles of pairs are computed before the next rows of weights
         tail_pairs: a tile with as few pairs is computed as one of this size; 0: like any other
-        prefetch_inputs: of each row, for the L2 cache to fetch as soon as the expert is known, if
-            experts have few pairs; 0: none
     """
 
     block_rows: int
@@ -41,7 +36,6 @@ class ProductConfig:
     num_stages: int
     group_tiles: int = 8
     tail_pairs: int = 0
-    prefetch_inputs: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +71,6 @@ def choose_config(shape: ProductShape, num_bytes: int, table: Table) -> ProductC
         return ProductConfig(256, block_inputs=64, num_warps=8, num_stages=4, tail_pairs=64)
     # Inputs are few: one program's first loads and its end go on beside another's products.
     return ProductConfig(128, block_inputs=64, num_warps=4, num_stages=3, tail_pairs=64)
-
-
-def prefetch_inputs_of(
-    config: ProductConfig, shape: ProductShape, num_experts: int, num_bytes: int
-) -> int:
-    """So many inputs of each row are fetched ahead if `num_experts` experts may have tokens.
-
-    They are a multiple of 16 bytes, and of two; all that is fetched fits into the L2 cache, unless
-    there are so many experts that what is fetched first is used by then.
-    """
-    is_aligned = shape.num_inputs * num_bytes % 32 == 0
-    if shape.block_pairs > _MAX_PREFETCH_PAIRS or not is_aligned:
-        return 0
-    wanted = min(config.prefetch_inputs, shape.num_inputs)
-    fits = wanted * shape.num_rows * num_experts * num_bytes <= _MAX_PREFETCH_BYTES
-    return wanted if fits else min(wanted, _LEAST_PREFETCH_INPUTS)
 
 
 def candidates(block_pairs: int) -> tuple[ProductConfig, ...]:

@@ -28,18 +28,11 @@ def weight_rows(tile, num_rows, BLOCK_ROWS: tl.constexpr, IS_GATED: tl.constexpr
 @triton.jit
 def prefetch(row_ptrs, NUM_INPUTS: tl.constexpr):
     """Has the L2 cache fetch the first inputs of each row."""
-    prefetch_pieces(row_ptrs, _PREFETCH_PIECE, NUM_INPUTS // _PREFETCH_PIECE)
-
-
-@triton.jit
-def prefetch_pieces(row_ptrs, piece_inputs, NUM_PIECES: tl.constexpr):
-    """The same for a number that is known at run time: pieces of 16 bytes or several times that."""
-    pieces = tl.arange(0, NUM_PIECES) * piece_inputs
-    num_bytes = piece_inputs * (row_ptrs.dtype.element_ty.primitive_bitwidth // 8)
+    pieces = tl.arange(0, NUM_INPUTS // _PREFETCH_PIECE) * _PREFETCH_PIECE
     tl.inline_asm_elementwise(
-        "cp.async.bulk.prefetch.L2.global [$1], $2; mov.u32 $0, 0;",
-        "=r,l,r",
-        [row_ptrs[:, None] + pieces[None, :], num_bytes],
+        "cp.async.bulk.prefetch.L2.global [$1], 256; mov.u32 $0, 0;",
+        "=r,l",
+        [row_ptrs[:, None] + pieces[None, :]],
         dtype=tl.int32,
         is_pure=False,
         pack=1,

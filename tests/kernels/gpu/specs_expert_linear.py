@@ -2,7 +2,7 @@
 gpt-oss'."""
 
 from legato.kernels.gpu.expert_linear import expert_linear_kernel
-from legato.kernels.gpu.experts_config import ProductShape, choose_config, prefetch_inputs_of
+from legato.kernels.gpu.experts_config import ProductShape, choose_config
 from legato.kernels.gpu.experts_table import TABLE
 from legato.tests.kernels.gpu.compiled import CompileSpec
 
@@ -27,7 +27,6 @@ def _product(
             "tiles_ptr": "*i32",
             "num_tiles_ptr": "*i32",
             "most_tiles": "i32",
-            "prefetch_piece_inputs": "i32",
             "x_stride": "i32",
         },
         {
@@ -43,7 +42,7 @@ def _product(
             "BLOCK_INPUTS": config.block_inputs,
             "GROUP_TILES": config.group_tiles,
             "TAIL_PAIRS": config.tail_pairs,
-            "PREFETCHES": prefetch_inputs_of(config, shape, 8, 2) > 0,
+            "PREFETCH_INPUTS": 256 if not is_gated and block_pairs <= 64 else 0,
             "FOLLOWS_PRODUCT": not is_gated,
             "IS_EARLY": True,
         },

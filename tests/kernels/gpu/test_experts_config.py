@@ -10,7 +10,6 @@ from legato.kernels.gpu.experts_config import (
     block_pairs_of,
     candidates,
     choose_config,
-    prefetch_inputs_of,
 )
 
 
@@ -47,23 +46,3 @@ def test_there_are_candidates_and_the_guess_fits_like_them(block_pairs: int) -> 
     for config in (*candidates(block_pairs), *(choose_config(shape, 2, {}) for shape in shapes)):
         stage_bytes = 2 * config.block_inputs * (config.block_rows + block_pairs)
         assert stage_bytes * config.num_stages <= 227 << 10
-
-
-@pytest.mark.parametrize(
-    ("config_inputs", "num_experts", "wanted"),
-    [(0, 8, 0), (256, 8, 256), (256, 128, 256), (1 << 20, 8, 768), (1 << 20, 128, 256)],
-)
-def test_whole_rows_are_prefetched_if_the_cache_holds_all(
-    config_inputs: int, num_experts: int, wanted: int
-) -> None:
-    config = ProductConfig(64, 64, 4, 3, prefetch_inputs=config_inputs)
-    shape = ProductShape(2048, 768, 16, is_gated=False)
-    assert prefetch_inputs_of(config, shape, num_experts, 2) == wanted
-
-
-@pytest.mark.parametrize(("block_pairs", "num_inputs"), [(128, 768), (16, 40), (16, 200)])
-def test_nothing_is_prefetched_for_many_pairs_or_off_16_bytes(
-    block_pairs: int, num_inputs: int
-) -> None:
-    config, shape = ProductConfig(64, 64, 4, 3), ProductShape(64, num_inputs, block_pairs, False)
-    assert prefetch_inputs_of(config, shape, 1, 2) == 0
