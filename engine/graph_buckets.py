@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 _SMALL = (1, 2, 4, 8)
 _DECODE_STRIDES = ((128, 8), (256, 16), (512, 32))  # up to this many sequences, this far apart
-# Longer steps take longer than their launches.
-_PREFILL_SIZES = (16, 32, 64, 128, 256, 512, 768, 1024)
+# Small steps wait for weights, with padding or without. Longer ones than the last take longer than
+# their launches.
+_PREFILL_SIZES = (16, 32, 64, *range(128, 1024, 64), *range(1024, 2049, 128))
 # Sizes between which libraries change their minds on how to compute.
-_LARGE_SIZES = (1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
+_LARGE_SIZES = (3072, 4096, 6144, 8192, 12288, 16384)
 
 
 def decode_sizes(max_num_seqs: int) -> list[int]:

@@ -92,18 +92,13 @@ class Kernels(Protocol):
         activation: Activation,
     ) -> torch.Tensor: ...
 
-    def route_tokens(
+    def add_chosen_experts_(
         self,
+        x: torch.Tensor,
         logits: torch.Tensor,
         correction: torch.Tensor | None,
         slots: torch.Tensor | None,
         params: RoutingParams,
-    ) -> Any: ...
-
-    def add_experts_(
-        self,
-        x: torch.Tensor,
-        routes: Any,
         experts: ExpertWeights,
         residual: torch.Tensor,
     ) -> None: ...

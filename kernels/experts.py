@@ -96,6 +96,22 @@ def add_experts_(
     residual.add_(weighted.sum(dim=1))
 
 
+def add_chosen_experts_(
+    x: torch.Tensor,
+    logits: torch.Tensor,
+    correction: torch.Tensor | None,
+    slots: torch.Tensor | None,
+    params: RoutingParams,
+    experts: ExpertWeights,
+    residual: torch.Tensor,
+) -> None:
+    """Routes tokens and adds what their experts compute to `residual`, [tokens, hidden], in place.
+
+    Args: as of `route_tokens` and `add_experts_`
+    """
+    add_experts_(x, route_tokens(logits, correction, slots, params), experts, residual)
+
+
 def _compute(experts: ExpertWeights, expert: int, x: torch.Tensor) -> torch.Tensor:
     """What one expert makes of its tokens, [tokens, hidden]."""
     gate_up_bias, down_bias = experts.gate_up_bias, experts.down_bias

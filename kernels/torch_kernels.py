@@ -6,7 +6,7 @@ from legato.kernels.attention_input import rotate_and_write
 from legato.kernels.attention_plan import AttentionPlan, build_attention_plan
 from legato.kernels.backend import AttentionShape, AttentionStep
 from legato.kernels.block_push import digest_blocks, push_blocks
-from legato.kernels.experts import add_experts_, route_tokens
+from legato.kernels.experts import add_chosen_experts_
 from legato.kernels.latent_attention import latent_attention
 from legato.kernels.latent_input import rotate_and_write_latent
 from legato.kernels.linear import gated_linear, linear, linear_add_, linear_float32
@@ -19,7 +19,7 @@ from legato.kernels.step_advance import advance_, take_sampled_
 from legato.kernels.token_counts import count_tokens_, set_counts_
 
 __all__ = [
-    "add_experts_",
+    "add_chosen_experts_",
     "add_normed_",
     "advance_",
     "allocate_attention",
@@ -37,7 +37,6 @@ __all__ = [
     "rotary_tables",
     "rotate_and_write",
     "rotate_and_write_latent",
-    "route_tokens",
     "sample",
     "set_counts_",
     "take_sampled_",

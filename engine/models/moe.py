@@ -31,9 +31,8 @@ def add_moe_(
     logits = kernels.linear_float32(x, mlp.router)
     if mlp.router_bias is not None:
         logits.add_(mlp.router_bias)
-    routes = kernels.route_tokens(logits, mlp.correction, slots, config.routing)
     experts = ExpertWeights(mlp.gate_up, mlp.down, mlp.gate_up_bias, mlp.down_bias, config.gate)
-    kernels.add_experts_(x, routes, experts, residual)
+    kernels.add_chosen_experts_(x, logits, mlp.correction, slots, config.routing, experts, residual)
     if mlp.shared is not None:
         gated = kernels.gated_linear(x, mlp.shared.gate_up, None, Activation.SILU)
         if mlp.shared_gate is not None:

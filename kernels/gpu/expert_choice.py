@@ -42,12 +42,28 @@ def choose(ranked, COUNT: tl.constexpr):
     choices = tl.full(ranked.shape, -1, tl.int32)
     keys = _integers_in_order(ranked)
     for choice in tl.static_range(COUNT):
-        is_highest = keys == tl.max(keys, axis=1)[:, None]
-        best = tl.min(tl.where(is_highest, columns, ranked.shape[1]), axis=1)
-        is_best = columns == best[:, None]
+        is_best = columns == _first_highest(keys)[:, None]
         choices = tl.where(is_best, choice, choices)
         keys = tl.where(is_best, _BELOW_ALL, keys)
     return choices
+
+
+@triton.jit
+def choose_one(ranked, choice):
+    """The column of that choice in each row."""
+    columns = tl.arange(0, ranked.shape[1])[None, :]
+    keys = _integers_in_order(ranked)
+    for _ in range(choice):
+        keys = tl.where(columns == _first_highest(keys)[:, None], _BELOW_ALL, keys)
+    return _first_highest(keys)
+
+
+@triton.jit
+def _first_highest(keys):
+    """The column of each row's highest integer; of equal ones the first."""
+    columns = tl.arange(0, keys.shape[1])[None, :]
+    is_highest = keys == tl.max(keys, axis=1)[:, None]
+    return tl.min(tl.where(is_highest, columns, keys.shape[1]), axis=1)
 
 
 @triton.jit

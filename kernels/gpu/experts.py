@@ -10,10 +10,32 @@ import triton.language as tl
 from legato.kernels.expert_weights import ExpertWeights
 from legato.kernels.gpu.device import can_launch_early
 from legato.kernels.gpu.expert_linear import expert_linear
-from legato.kernels.gpu.expert_routing import GpuExpertRoutes
+from legato.kernels.gpu.expert_linear_gluon import (
+    specialized_expert_linear,
+    supports_specialized,
+)
+from legato.kernels.gpu.expert_routing import GpuExpertRoutes, route_tokens
+from legato.kernels.gpu.token_experts import add_token_experts_, suits_tokens
+from legato.kernels.routing_params import RoutingParams
 
 _MAX_BLOCK = 1024  # columns of one program
 _NUM_WARPS = 4
+
+
+def add_chosen_experts_(
+    x: torch.Tensor,
+    logits: torch.Tensor,
+    correction: torch.Tensor | None,
+    slots: torch.Tensor | None,
+    params: RoutingParams,
+    experts: ExpertWeights,
+    residual: torch.Tensor,
+) -> None:
+    """Routes tokens and adds what their experts compute to `residual`; see the twin."""
+    if suits_tokens(len(x), params.top_k, len(experts.down)):
+        add_token_experts_(x, logits, correction, slots, params, experts, residual)
+    else:
+        add_experts_(x, route_tokens(logits, correction, slots, params), experts, residual)
 
 
 def add_experts_(
@@ -23,19 +45,27 @@ def add_experts_(
     residual: torch.Tensor,
 ) -> None:
     """Adds what the tokens' experts compute, weighted, to `residual`; see the twin."""
-    num_tokens, top_k = routes.expert_ids.shape
-    if num_tokens == 0:
+    if len(x) == 0:
         return
-    gated = expert_linear(
-        x, experts.gate_up, routes, top_k, True, bias=experts.gate_up_bias, clamped=experts.gate
-    )
-    outputs = expert_linear(
-        gated, experts.down, routes, 1, False, follows_product=True, bias=experts.down_bias
-    )
-    _add_weighted_(outputs, routes, len(experts.down), residual)
+    outputs = _compute(x, routes, experts)
+    add_weighted_(outputs, routes, len(experts.down), residual)
 
 
-def _add_weighted_(
+def _compute(x: torch.Tensor, routes: GpuExpertRoutes, experts: ExpertWeights) -> torch.Tensor:
+    """What each pair's expert makes of its token, [tokens * top_k, hidden]."""
+    gate_up, down = experts.gate_up, experts.down
+    biases = experts.gate_up_bias, experts.down_bias
+    if supports_specialized(x, (gate_up, down), routes):
+        gated = specialized_expert_linear(
+            x, gate_up, routes, True, bias=biases[0], clamped=experts.gate
+        )
+        return specialized_expert_linear(gated, down, routes, False, bias=biases[1])
+    top_k = routes.expert_ids.shape[1]
+    gated = expert_linear(x, gate_up, routes, top_k, True, bias=biases[0], clamped=experts.gate)
+    return expert_linear(gated, down, routes, 1, False, follows_product=True, bias=biases[1])
+
+
+def add_weighted_(
     outputs: torch.Tensor, routes: GpuExpertRoutes, num_experts: int, residual: torch.Tensor
 ) -> None:
     """Adds each token's outputs, [tokens * top_k, hidden], times their weights to `residual`."""

@@ -7,8 +7,7 @@ from legato.kernels.gpu.attention_plan import (
     plan_attention,
 )
 from legato.kernels.gpu.block_push import digest_blocks, push_blocks
-from legato.kernels.gpu.expert_routing import route_tokens
-from legato.kernels.gpu.experts import add_experts_
+from legato.kernels.gpu.experts import add_chosen_experts_
 from legato.kernels.gpu.latent_attention import latent_attention
 from legato.kernels.gpu.latent_input import rotate_and_write_latent
 from legato.kernels.gpu.linear import gated_linear, linear, linear_add_, linear_float32
@@ -22,7 +21,7 @@ from legato.kernels.gpu.toolchain import choose_assembler
 from legato.kernels.token_counts import set_counts_
 
 __all__ = [
-    "add_experts_",
+    "add_chosen_experts_",
     "add_normed_",
     "advance_",
     "allocate_attention",
@@ -40,7 +39,6 @@ __all__ = [
     "rotary_tables",
     "rotate_and_write",
     "rotate_and_write_latent",
-    "route_tokens",
     "sample",
     "set_counts_",
     "take_sampled_",

@@ -43,13 +43,25 @@ def prefetch(row_ptrs, NUM_INPUTS: tl.constexpr):
 def gate(sums):
     """[2 * dim, tokens], gates before ups -> silu(gate) * up, [dim, tokens]"""
     gates, ups = _halves(sums)
+    return gate_of(gates, ups)
+
+
+@triton.jit
+def gate_of(gates, ups):
+    """silu(gate) * up"""
     return ups * gates / (1 + tl.exp2(gates * -_LOG2_E))
 
 
 @triton.jit
 def clamped_gate(sums, LIMIT: tl.constexpr, SLOPE: tl.constexpr):
-    """The same, as ClampedGate says."""
+    """As `gate`, but for ClampedGate."""
     gates, ups = _halves(sums)
+    return clamped_gate_of(gates, ups, LIMIT, SLOPE)
+
+
+@triton.jit
+def clamped_gate_of(gates, ups, LIMIT: tl.constexpr, SLOPE: tl.constexpr):
+    """The gated values that ClampedGate describes."""
     gates = tl.minimum(gates, LIMIT)
     ups = tl.minimum(tl.maximum(ups, -LIMIT), LIMIT)
     return (ups + 1) * gates / (1 + tl.exp2(gates * (-_LOG2_E * SLOPE)))

@@ -47,7 +47,7 @@ class Limits:
         share = 1.0  # of the experts
         if moe is not None:
             share -= (1 - moe.routing.top_k / moe.num_experts) ** batch
-        values = sum(self._size(p) * (share if p.num_stacked else 1) for p in self._matrices())
+        values = sum(self._size(p, share) for p in self._matrices())
         for layer in config.layers:
             seen = min(context, layer.params.window or context)
             parts = 2 if config.latent is None else 1  # keys and values, or what is both
@@ -58,7 +58,7 @@ class Limits:
         config, moe = self.config, self.config.moe
         share = 1.0 if moe is None else moe.routing.top_k / moe.num_experts
         head = config.vocab_size * config.hidden_size  # of one token
-        values = sum(self._size(p) * (share if p.num_stacked else 1) for p in self._matrices())
+        values = sum(self._size(p, share) for p in self._matrices())
         flop = 2 * num_tokens * (values - head)
         for layer in config.layers:
             seen = min(num_tokens / 2, layer.params.window or num_tokens)
@@ -76,8 +76,9 @@ class Limits:
         return [p for p in decoder_parameters(self.config) if is_tied or p.name != "embedding"]
 
     @staticmethod
-    def _size(parameter: Parameter) -> int:
-        return math.prod(parameter.shape)
+    def _size(parameter: Parameter, share_of_experts: float) -> float:
+        is_of_experts = parameter.num_stacked is not None or parameter.conversion is not None
+        return math.prod(parameter.shape) * (share_of_experts if is_of_experts else 1)
 
 
 def measure(llm: LLM, limits: Limits, rounds: int) -> list[Row]:

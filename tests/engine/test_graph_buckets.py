@@ -23,6 +23,14 @@ def test_padding_stays_within_an_eighth_where_batches_are_large() -> None:
         assert size <= number * 1.125
 
 
+def test_prompts_are_padded_by_an_eighth_at_most_where_that_costs_time() -> None:
+    sizes = prefill_sizes(2048)
+    for number in range(512, 2049):
+        size = smallest_at_least(sizes, number)
+        assert size is not None
+        assert size <= (number - 1) * 1.125 + 1
+
+
 def test_small_batches_are_exact_or_nearly_so() -> None:
     sizes = decode_sizes(256)
     assert [smallest_at_least(sizes, number) for number in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]

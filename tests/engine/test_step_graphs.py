@@ -10,7 +10,7 @@ from legato.engine.step_halves import BodySize, StepHalves
 from legato.engine.step_state import StepLimits, StepShape
 
 POOL = torch.empty(0)
-LIMITS = StepLimits(max_num_seqs=16, max_num_batched_tokens=2048, max_blocks=4, vocab_size=10)
+LIMITS = StepLimits(max_num_seqs=16, max_num_batched_tokens=4096, max_blocks=4, vocab_size=10)
 
 
 class Recorder:
@@ -47,10 +47,10 @@ def test_large_steps_have_as_many_sequences_as_when_they_were_compiled() -> None
     steps, ran = graphs()
     reports: list[LoadProgress] = []
     steps.warm_up_large(POOL, reports.append)
-    assert [size.num_tokens for size in ran.bodies] == [1536, 2048]
+    assert [size.num_tokens for size in ran.bodies] == [3072, 4096]
     assert (reports[-1].done, reports[-1].total) == (2, 2)
     warmed_up = {size.num_sequences for size in ran.bodies}
-    steps.body(StepShape(1700, num_sequences=5, num_samples=5, is_decode=False), POOL)
+    steps.body(StepShape(3500, num_sequences=5, num_samples=5, is_decode=False), POOL)
     assert {ran.bodies[-1].num_sequences} == warmed_up
 
 
@@ -62,7 +62,7 @@ def test_every_size_that_will_be_captured_is_warmed_up() -> None:
     assert ran.tails == [16, 8, 4, 2, 1]
     prefill = [size.num_tokens for size in ran.bodies if not size.is_decode]
     assert prefill == sorted(prefill, reverse=True)
-    assert prefill[0] == 1024
+    assert prefill[0] == 2048
 
 
 def test_halves_that_no_graph_can_hold_run_at_the_sizes_that_were_warmed_up() -> None:

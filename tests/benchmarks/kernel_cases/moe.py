@@ -13,7 +13,7 @@ import torch
 from legato.kernels import experts as twin
 from legato.kernels.expert_weights import ExpertWeights
 from legato.kernels.gpu.expert_routing import route_tokens
-from legato.kernels.gpu.experts import add_experts_
+from legato.kernels.gpu.experts import add_chosen_experts_
 from legato.kernels.routing_params import RoutingParams
 from legato.tests.benchmarks.kernel_case import KernelCase, Prepared, Unit
 
@@ -92,7 +92,7 @@ def error_ratio(shape: Shape, num_tokens: int, logits: torch.Tensor) -> float:
     ours, theirs = residual.clone(), residual[:NUM_CHECKED].clone()
     exact, weights = theirs.double(), ExpertWeights(layer.gate_up, layer.down)
     routes = route_tokens(logits, None, None, shape.params)
-    add_experts_(x, routes, weights, ours)
+    add_chosen_experts_(x, logits, None, None, shape.params, weights, ours)
     checked = twin.ExpertRoutes(routes.expert_ids[:NUM_CHECKED], routes.weights[:NUM_CHECKED])
     twin.add_experts_(x[:NUM_CHECKED], checked, weights, theirs)
     doubles = ExpertWeights(layer.gate_up.double(), layer.down.double())
@@ -107,8 +107,8 @@ def prepare(shape: Shape, num_tokens: int, skew: float = 0.0) -> Prepared:
     all_logits = [make_logits(shape, num_tokens, skew) for _ in range(MIN_CALLS)]
 
     def run(logits: torch.Tensor, layer: Layer) -> None:
-        routes = route_tokens(logits, None, None, shape.params)
-        add_experts_(x, routes, ExpertWeights(layer.gate_up, layer.down), residual)
+        experts = ExpertWeights(layer.gate_up, layer.down)
+        add_chosen_experts_(x, logits, None, None, shape.params, experts, residual)
 
     calls = [
         partial(run, logits, layers[index % NUM_LAYERS]) for index, logits in enumerate(all_logits)
