@@ -6,6 +6,7 @@ import torch
 from legato.kernels import experts as twin
 from legato.kernels.activation_kind import ClampedGate
 from legato.kernels.expert_weights import ExpertWeights
+from legato.kernels.gpu.expert_linear_gluon import supports_specialized
 from legato.kernels.gpu.expert_routing import GpuExpertRoutes, route_tokens
 from legato.kernels.gpu.experts import add_experts_
 from legato.kernels.routing_params import RoutingParams
@@ -71,6 +72,23 @@ def test_sums_are_those_of_double_precision(
     layer = Layer(hidden, dim, dtype)
     x, residual = layer.make(num_tokens, hidden), layer.make(num_tokens, hidden)
     routes = layer.route(num_tokens)
+    wanted = layer.exact(x, routes, residual)
+    add_experts_(x, routes, layer.weights, residual)
+    assert_close(residual, wanted)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("has_biases", [False, True])
+def test_sums_of_many_tokens_are_those_of_double_precision(
+    dtype: torch.dtype, has_biases: bool
+) -> None:
+    layer = Layer(320, 192, dtype)
+    if has_biases:
+        layer.add_biases()
+    x, residual = layer.make(900, 320), layer.make(900, 320)
+    routes = layer.route(900)
+    assert supports_specialized(x, (layer.weights.gate_up, layer.weights.down), routes)
     wanted = layer.exact(x, routes, residual)
     add_experts_(x, routes, layer.weights, residual)
     assert_close(residual, wanted)
