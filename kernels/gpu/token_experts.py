@@ -44,8 +44,8 @@ class TokenConfig:
 
     gate_rows: int = 4
     gate_inputs: int = 256
-    gate_warps: int = 1
-    down_rows: int = 8
+    gate_warps: int = 2
+    down_rows: int = 4
     down_inputs: int = 128
     down_warps: int = 4
 

@@ -34,8 +34,8 @@ from legato.tests.benchmarks.kernel_cases.moe import (
 )
 
 NUM_TOKENS = (1, 2, 4)
-GATES = [(4, 256, 1), (4, 256, 2), (8, 256, 2), (8, 256, 4), (16, 256, 4)]  # rows, inputs, warps
-DOWNS = [(8, 128, 4), (4, 128, 4), (4, 256, 4), (8, 256, 8), (16, 128, 8)]
+GATES = [(4, 256, 2), (4, 256, 1), (8, 256, 2), (8, 256, 4), (16, 256, 4)]  # rows, inputs, warps
+DOWNS = [(4, 128, 4), (8, 128, 4), (4, 256, 4), (8, 256, 8), (16, 128, 8)]
 
 
 def candidates() -> list[TokenConfig]:

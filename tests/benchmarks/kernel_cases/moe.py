@@ -141,6 +141,7 @@ def _case(
 CASES = [
     *(_case(shape, m, 70, 85) for shape in (MIXTRAL, QWEN) for m in (1, 32, 128)),
     *(_case(shape, m, 400, 520) for shape in (MIXTRAL, QWEN) for m in (2048, 4096, 8192)),
+    _case(QWEN, 32768, 400, 520),
     *(_case(QWEN, m, None, None, SKEW) for m in (8, 32, 8192)),
     *(
         KernelCase(
