@@ -55,4 +55,8 @@ def refuse_quantized(config: JsonFile, served: Collection[str] = ()) -> None:
         return
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     if method not in served:
-        raise ConfigError(f"{config.path}: quantized checkpoints are not supported")
+        how = f"weights quantized by {method}" if isinstance(method, str) else "quantized weights"
+        raise ConfigError(
+            f"{config.path}: {how} are not supported; "
+            "serve the model's checkpoint in bfloat16 or float16 instead"
+        )

@@ -38,6 +38,6 @@ def test_the_generation_config_knows_better_what_ends_an_answer(tmp_path: Path) 
 
 def test_quantized_weights_are_refused() -> None:
     refuse_quantized(config(quantization_config=None))
-    with pytest.raises(ConfigError, match="quantized checkpoints are not supported"):
+    with pytest.raises(ConfigError, match="quantized by awq are not supported"):
         refuse_quantized(config(quantization_config={"quant_method": "awq"}), ["mxfp4"])
     refuse_quantized(config(quantization_config={"quant_method": "mxfp4"}), ["mxfp4"])

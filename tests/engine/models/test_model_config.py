@@ -123,7 +123,7 @@ def test_ropes_of_two_kinds_have_their_stretching_in_the_context_length(director
         ({"head_dim": 7}, "head_dim 7 is odd"),
         ({"hidden_act": "gelu"}, "hidden_act gelu is not supported"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention is not supported"),
-        ({"quantization_config": {"bits": 4}}, "quantized checkpoints are not supported"),
+        ({"quantization_config": {"bits": 4}}, "quantized weights are not supported"),
         ({"sliding_window": 128}, "sliding_window 128 is not supported"),
         ({"dtype": "int8"}, "dtype int8 is not supported"),
         ({"eos_token_id": ["</s>"]}, "eos_token_id is neither a number nor a list"),
