@@ -13,6 +13,8 @@ Programs that follow each other compute `group_tiles` tiles with the same rows o
 the next rows: tiles of one expert find its weights in the L2 cache, and all rows find their tokens.
 
 Most experts' last tile is not full. One that is nearly empty is computed by narrower instructions.
+
+On Hopper GPUs, tiles of many pairs are expert_linear_gluon.py's, and few tokens token_experts.py's.
 """
 
 import torch
