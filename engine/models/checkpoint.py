@@ -18,6 +18,7 @@ from legato.engine.models.json_file import JsonFile
 from legato.engine.models.model_config import ModelConfig
 from legato.engine.models.moe_parameters import expert_layout
 from legato.engine.models.parameters import decoder_parameters
+from legato.engine.models.quantization import is_scale
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -113,6 +114,8 @@ def _check_names(directory: Path, config: ModelConfig, shards: Mapping[str, Path
         for name in sorted(shards.keys() - expected)
         if not (name.endswith(".inv_freq") or name.startswith(drafts))
     ]
+    if config.scale_block is not None:
+        unexpected = [name for name in unexpected if not is_scale(name, expected)]
     if config.has_tied_embeddings and "lm_head.weight" in unexpected:
         unexpected.remove("lm_head.weight")
     if unexpected:

@@ -1,6 +1,5 @@
 """Fields of a model directory's JSON files that mean the same for every model."""
 
-from collections.abc import Collection
 from pathlib import Path
 
 from legato.engine.dtypes import DTYPE_BYTES
@@ -46,17 +45,3 @@ def checkpoint_dtype(config: JsonFile) -> str:
             f"{config.path}: dtype {name} is not supported ({', '.join(DTYPE_BYTES)} are)"
         )
     return name
-
-
-def refuse_quantized(config: JsonFile, served: Collection[str] = ()) -> None:
-    """Raises ConfigError if the checkpoint's weights are quantized, but as those `served` are."""
-    quantization = config.fields.get("quantization_config")
-    if quantization is None:
-        return
-    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    if method not in served:
-        how = f"weights quantized by {method}" if isinstance(method, str) else "quantized weights"
-        raise ConfigError(
-            f"{config.path}: {how} are not supported; "
-            "serve the model's checkpoint in bfloat16 or float16 instead"
-        )

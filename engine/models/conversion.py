@@ -1,4 +1,4 @@
-"""Stored tensors into parameters, where they are laid out in another way.
+"""Stored tensors into parameters, where they are laid out in another way, or have fewer bits.
 
     stored     [experts, inputs, outputs]     gate 0, up 0, gate 1, up 1, ...      or MXFP4
     parameter  [experts, outputs, inputs]     gate 0, gate 1, ..., up 0, up 1, ...
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from legato.engine.models.parameter import Conversion
+from legato.engine.models.quantization import ScaleBlock
 
 _POSITIVE_FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _EXPONENT_BIAS = 127
@@ -37,6 +38,18 @@ def convert(stored: Sequence[torch.Tensor], conversion: Conversion, target: torc
             ups.copy_(values[1::2])
         else:
             rows.copy_(values)
+
+
+def scale_(matrix: torch.Tensor, scales: torch.Tensor, block: ScaleBlock) -> None:
+    """Multiplies a matrix that was stored in 8 bits with its scales, in float32, in place.
+
+    Args:
+        matrix: [rows, inputs]
+        scales: [row blocks, input blocks] float32
+    """
+    rows, inputs = matrix.shape
+    wide = scales.repeat_interleave(block.num_inputs, 1)[:, :inputs]
+    matrix.copy_(matrix.float() * wide.repeat_interleave(block.num_rows, 0)[:rows])
 
 
 def dequantize_mxfp4(blocks: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,6 @@ from legato.engine.models.common_fields import (
     checkpoint_dtype,
     eos_token_ids,
     read_generation,
-    refuse_quantized,
     sampling_defaults,
 )
 from legato.engine.models.general_attention import DESCRIBED, LayerCall, register
@@ -29,6 +28,7 @@ from legato.engine.models.general_layers import LayerShape, read_params, read_sh
 from legato.engine.models.general_parts import ModelParts
 from legato.engine.models.general_trial import trial
 from legato.engine.models.json_file import JsonFile
+from legato.engine.models.quantization import refuse_quantized
 from legato.kernels.attention_params import AttentionParams
 
 _NUM_TOKENS = 3

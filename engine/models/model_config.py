@@ -12,7 +12,6 @@ from legato.engine.models.common_fields import (
     checkpoint_dtype,
     eos_token_ids,
     read_generation,
-    refuse_quantized,
     sampling_defaults,
 )
 from legato.engine.models.families import FAMILIES, DecoderFamily, find_family
@@ -20,6 +19,7 @@ from legato.engine.models.json_file import JsonFile
 from legato.engine.models.latent_config import LatentConfig, read_latent
 from legato.engine.models.layer_attention import LayerAttention, read_layers
 from legato.engine.models.moe_config import MoeConfig, read_moe
+from legato.engine.models.quantization import ScaleBlock, read_scale_block
 from legato.engine.models.rope_config import RopeParameters, read_ropes
 from legato.kernels.activation_kind import Activation
 
@@ -52,6 +52,7 @@ class ModelConfig:
     has_mlp_bias: bool
     max_context_len: int  # positions, prompt and answer together
     dtype: str  # of the checkpoint, one of DTYPE_BYTES
+    scale_block: ScaleBlock | None  # matrices may be stored in 8 bits, with a scale for each
     eos_token_ids: tuple[int, ...]
     sampling_defaults: Mapping[str, float]  # of generation_config.json, by SamplingParams' names
 
@@ -67,7 +68,7 @@ class ModelConfig:
         architecture, has_head = _architecture(config)
         family = FAMILIES[architecture]
         config = config.with_defaults(family.defaults)
-        refuse_quantized(config, family.moe.quantizations if family.moe else ())
+        of_experts = family.moe.quantizations if family.moe else ()
         attention_bias = config.get("qkv_bias", bool, config.get("attention_bias", bool, False))
         mlp_bias = config.get("mlp_bias", bool, False)
         num_heads = config.positive("num_attention_heads")
@@ -106,6 +107,7 @@ class ModelConfig:
             has_mlp_bias=_either(family.has_mlp_bias, mlp_bias),
             max_context_len=max_context_len,
             dtype=checkpoint_dtype(config),
+            scale_block=read_scale_block(config, of_experts),
             eos_token_ids=eos_token_ids(generation, config),
             sampling_defaults=sampling_defaults(generation),
         )

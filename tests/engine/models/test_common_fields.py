@@ -9,7 +9,6 @@ from legato.engine.models.common_fields import (
     checkpoint_dtype,
     eos_token_ids,
     read_generation,
-    refuse_quantized,
     sampling_defaults,
 )
 from legato.engine.models.json_file import JsonFile
@@ -34,10 +33,3 @@ def test_the_generation_config_knows_better_what_ends_an_answer(tmp_path: Path) 
     generation = read_generation(tmp_path)
     assert eos_token_ids(generation, config(eos_token_id=7)) == (1, 2)
     assert sampling_defaults(generation) == {"temperature": 0.6, "top_k": 20}
-
-
-def test_quantized_weights_are_refused() -> None:
-    refuse_quantized(config(quantization_config=None))
-    with pytest.raises(ConfigError, match="quantized by awq are not supported"):
-        refuse_quantized(config(quantization_config={"quant_method": "awq"}), ["mxfp4"])
-    refuse_quantized(config(quantization_config={"quant_method": "mxfp4"}), ["mxfp4"])

@@ -49,13 +49,6 @@ def test_the_published_files_of_the_small_model_are_understood(tmp_path: Path) -
     assert config.max_context_len == 163840
 
 
-def test_weights_of_eight_bits_are_refused_by_name(tmp_path: Path) -> None:
-    directory = write_config(tmp_path, SHAPES["deepseek-v2-lite"])
-    edit_json(directory / "config.json", quantization_config={"quant_method": "fp8"})
-    with pytest.raises(ConfigError, match="quantized"):
-        ModelConfig.load(directory)
-
-
 def test_layers_of_experts_at_intervals_are_refused(tmp_path: Path) -> None:
     directory = write_config(tmp_path, SHAPES["deepseek-v2-lite"])
     edit_json(directory / "config.json", moe_layer_freq=2)

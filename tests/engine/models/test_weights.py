@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,42 @@ def test_experts_of_4_bits_are_what_transformers_makes_of_them(tmp_path: Path) -
     assert torch.equal(actual.gate_up, wanted.gate_up)
     assert torch.equal(actual.down, wanted.down)
     assert done == sorted(done) and done[-1][0] == done[-1][1]
+
+
+def to_eight_bits(matrix: torch.Tensor, block: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+    """The matrix in 8 bits, the scales of its blocks, and what the two mean."""
+    stored, plain = torch.empty_like(matrix, dtype=torch.float8_e4m3fn), matrix.clone()
+    scales = torch.empty([-(-size // step) for size, step in zip(matrix.shape, block, strict=True)])
+    for row, column in product(*map(range, scales.shape)):
+        part = slice(row * block[0], (row + 1) * block[0]), slice(column * block[1], None)
+        part = part[0], slice(part[1].start, part[1].start + block[1])
+        scales[row, column] = matrix[part].abs().max() / 448
+        stored[part] = (matrix[part] / scales[row, column]).to(torch.float8_e4m3fn)
+        plain[part] = stored[part].float() * scales[row, column]
+    return stored, scales, plain
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3_moe", "deepseek_v3"])
+def test_matrices_of_eight_bits_are_widened_block_by_block(tmp_path: Path, family: Family) -> None:
+    tensors = load_file(make_checkpoint(tmp_path, family) / SINGLE_FILE)
+    changes: dict[str, torch.Tensor | None] = {}
+    plain: dict[str, torch.Tensor | None] = {}
+    for name, tensor in tensors.items():
+        if name.endswith("_proj.weight"):
+            changes[name], changes[f"{name}_scale_inv"], plain[name] = to_eight_bits(
+                tensor, (16, 24)
+            )
+    edit_tensors(tmp_path, **plain)
+    wanted = load(tmp_path)
+    edit_tensors(tmp_path, **changes)
+    with pytest.raises(ConfigError, match="more in the weights, but not"):
+        load(tmp_path)
+    quantization = {"quant_method": "fp8", "weight_block_size": [16, 24]}
+    edit_json(tmp_path / "config.json", quantization_config=quantization)
+    assert_equal(load(tmp_path), wanted)
+    edit_tensors(tmp_path, **{next(name for name in changes if name.endswith("_inv")): None})
+    with pytest.raises(ConfigError, match="_scale_inv missing from the weights"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])
