@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, FineGrainedFP8Config
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from legato.engine.errors import ConfigError
@@ -206,6 +207,26 @@ def test_matrices_of_eight_bits_are_widened_block_by_block(tmp_path: Path, famil
     edit_tensors(tmp_path, **{next(name for name in changes if name.endswith("_inv")): None})
     with pytest.raises(ConfigError, match="_scale_inv missing from the weights"):
         load(tmp_path)
+
+
+def test_matrices_of_eight_bits_are_what_transformers_makes_of_them(tmp_path: Path) -> None:
+    changes: dict[str, torch.Tensor] = {}
+    tensors = load_file(make_checkpoint(tmp_path, "qwen3") / SINGLE_FILE)
+    for name, tensor in tensors.items():
+        if name.endswith("_proj.weight"):
+            changes[name], changes[f"{name}_scale_inv"], _ = to_eight_bits(tensor, (16, 16))
+    save_file(tensors | changes, tmp_path / SINGLE_FILE, metadata={"format": "pt"})
+    quantization = {"quant_method": "fp8", "weight_block_size": [16, 16]}
+    edit_json(tmp_path / "config.json", quantization_config=quantization)
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path, quantization_config=FineGrainedFP8Config(dequantize=True), dtype=torch.float32
+    )
+    wanted = model.state_dict()
+    for number, layer in enumerate(load(tmp_path).layers):
+        module = f"model.layers.{number}"
+        qkv = [wanted[f"{module}.self_attn.{name}_proj.weight"] for name in "qkv"]
+        assert torch.equal(layer.qkv, torch.cat(qkv))
+        assert torch.equal(layer.mlp.down, wanted[f"{module}.mlp.down_proj.weight"])
 
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])
